@@ -106,3 +106,28 @@ def ulp_errors(
     errors[np.isnan(errors)] = np.inf
     errors[overflowed] = np.where(right[overflowed], 0.0, np.inf)
     return errors
+
+
+def round_scaled(mantissa: int, exponent: int, fmt: FloatFormat) -> float:
+    """Correct rounding of ``mantissa * 2**exponent``, mantissa positive, ties to even.
+
+    The power is never formed: exponents of vanishing softmax components have dozens of digits.
+    """
+    binade = exponent + mantissa.bit_length() - 1
+    if binade > fmt.emax:
+        return math.inf
+    if binade < fmt.quantum_exponent - 1:
+        return 0.0
+    quantum = max(binade, fmt.emin) - fmt.precision + 1
+    rounded = _shift_right_to_even(mantissa, quantum - exponent)
+    if rounded == 1 << fmt.precision and binade == fmt.emax:
+        return math.inf
+    return math.ldexp(rounded, quantum)
+
+
+def _shift_right_to_even(mantissa: int, shift: int) -> int:
+    if shift <= 0:
+        return mantissa << -shift
+    quotient, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
+    half = 1 << (shift - 1)
+    return quotient + (rest > half or (rest == half and quotient & 1 == 1))

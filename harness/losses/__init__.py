@@ -1,0 +1,1 @@
+"""The mathematics of the losses: formula, gradient, domain and source; no TensorFlow here."""

@@ -1,0 +1,213 @@
+"""The reference of a batch: the kernel where its enclosure decides, wider arithmetic elsewhere.
+
+A row is decided when no value of it has a rounding boundary of its output format inside the
+kernel's enclosure. Undecided rows are evaluated again in the machine's extended precision, where
+it has one, and what that leaves undecided by mpmath. So every value rounds to the correctly
+rounded one, whichever level gave it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness.formats import BINARY64, FloatFormat, format_of, round_to_format
+from lossfuzz.harness.reference import kernel
+from lossfuzz.harness.reference.exact import correctly_rounded_row, has_exact_value
+from lossfuzz.harness.ulp import ulps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Exact loss and gradient of a batch, up to a stated bound.
+
+    Attributes:
+        loss: shape ``[rows]``, float64; NaN in rows without an exact value.
+        gradient: shape ``[rows, classes]``, float64.
+        relative_bound: of every value, beside an absolute 2**-200.
+        judged: shape ``[rows]``; whether the row has an exact value.
+        extended_rows: rows that the float64 kernel left undecided.
+        mpmath_rows: rows that extended precision left undecided as well.
+    """
+
+    loss: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+    relative_bound: float
+    judged: NDArray[np.bool_]
+    extended_rows: int
+    mpmath_rows: int
+
+    def rounded_loss(self, fmt: FloatFormat) -> NDArray[np.float64]:
+        """The correctly rounded losses; fmt must be one of those that the judge decided for."""
+        return round_to_format(self.loss, fmt)
+
+    def rounded_gradient(self, fmt: FloatFormat) -> NDArray[np.float64]:
+        """The correctly rounded gradients, in the logits' format."""
+        return round_to_format(self.gradient, fmt)
+
+
+def reference_of(
+    logits: NDArray[Any],
+    labels: NDArray[np.integer[Any]],
+    loss_formats: Sequence[FloatFormat] | None = None,
+) -> Reference:
+    """The exact loss and gradient of a batch of softmax cross-entropy.
+
+    Args:
+        logits: shape ``[rows, classes]`` in binary16, bfloat16, binary32 or binary64: the stored
+            bits are the numbers. The gradient is decided for this format.
+        labels: shape ``[rows]``, each in ``[0, classes)``.
+        loss_formats: the formats that the loss is decided for; by default the logits' own.
+
+    Raises:
+        ValueError: shapes do not fit, or a label is out of range.
+    """
+    _check(logits, labels)
+    fmt = format_of(logits)
+    wanted = (fmt,) if loss_formats is None else tuple(loss_formats)
+    wide = logits.astype(np.float64)
+    index = labels.astype(np.int64)
+    if BINARY64 in (fmt, *wanted):
+        return _by_mpmath_alone(wide, index)
+    values = kernel.evaluate(wide, index)
+    judged = ~np.isnan(values.loss)
+    undecided = np.flatnonzero(judged & ~_decided(values, wanted, fmt))
+    remaining = _extend(values, undecided, logits, index, wanted)
+    _judge(values, remaining, wide, index, wanted, fmt)
+    return Reference(
+        loss=values.loss,
+        gradient=values.gradient,
+        relative_bound=values.relative_bound,
+        judged=judged,
+        extended_rows=len(undecided),
+        mpmath_rows=len(remaining),
+    )
+
+
+def _check(logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or logits.shape[1] == 0:
+        raise ValueError(
+            f"expected logits [rows, classes] and labels [rows] with at least one class, "
+            f"got {logits.shape} and {labels.shape}"
+        )
+    if labels.size and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        raise ValueError(
+            f"labels must lie in [0, {logits.shape[1]}), got {labels.min()} to {labels.max()}"
+        )
+
+
+def _decided(
+    values: kernel.KernelValues, loss_formats: Sequence[FloatFormat], fmt: FloatFormat
+) -> NDArray[np.bool_]:
+    decided = ~_near_boundary(values.gradient, fmt, values.relative_bound).any(axis=1)
+    for loss_format in loss_formats:
+        decided &= ~_near_boundary(values.loss, loss_format, values.relative_bound)
+    return decided
+
+
+def _near_boundary(
+    values: NDArray[Any], fmt: FloatFormat, relative_bound: float
+) -> NDArray[np.bool_]:
+    """Whether a value's enclosure may hold a point halfway between two numbers of the format."""
+    narrow = np.asarray(values, np.float64)
+    magnitude = np.abs(narrow)
+    spread = magnitude * relative_bound + kernel.ABSOLUTE_BOUND
+    rounded = round_to_format(magnitude, fmt)
+    overflowed = np.isinf(rounded)
+    rounded[overflowed] = fmt.largest_finite
+    rest = np.abs(np.abs(values) - rounded)
+    near = rest + spread >= ulps(magnitude, fmt) / 2
+    near[overflowed] = rest[overflowed] - spread[overflowed] < overflow_slack(fmt)
+    return np.asarray(near)
+
+
+def overflow_slack(fmt: FloatFormat) -> float:
+    """How far beyond the largest finite number a value must lie to round to infinity."""
+    return float(2.0 ** (fmt.emax - fmt.precision))
+
+
+def _extend(
+    values: kernel.KernelValues,
+    rows: NDArray[np.intp],
+    logits: NDArray[Any],
+    labels: NDArray[np.int64],
+    loss_formats: Sequence[FloatFormat],
+) -> NDArray[np.intp]:
+    """Evaluate rows in extended precision, store what is decided; return the other rows."""
+    if not rows.size or np.finfo(np.longdouble).nmant <= np.finfo(np.float64).nmant:
+        return rows
+    wider = kernel.evaluate(logits[rows], labels[rows], np.longdouble)
+    decided = _decided(wider, loss_formats, format_of(logits))
+    values.loss[rows[decided]] = _to_odd(wider.loss[decided])
+    values.gradient[rows[decided]] = _to_odd(wider.gradient[decided])
+    return rows[~decided]
+
+
+def _to_odd(wide: NDArray[Any]) -> NDArray[np.float64]:
+    """Narrow to float64 by rounding to odd, after which a second rounding does no harm.
+
+    (Boldo & Melquiond 2008, "Emulation of a FMA and correctly rounded sums": an inexact result
+    takes the neighbour with an odd significand, so it never lies on a boundary of a format that
+    is two bits shorter.)
+    """
+    narrow = wide.astype(np.float64)
+    inexact_even = (narrow != wide) & (narrow.view(np.int64) & 1 == 0) & np.isfinite(narrow)
+    toward = np.where(wide > narrow, np.inf, -np.inf)
+    return np.where(inexact_even, np.nextafter(narrow, toward), narrow)
+
+
+def _judge(
+    values: kernel.KernelValues,
+    rows: NDArray[np.intp],
+    logits: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    loss_formats: Sequence[FloatFormat],
+    fmt: FloatFormat,
+) -> None:
+    """Overwrite rows with mpmath's values, so that they round as the exact values do."""
+    for row in rows:
+        exact = correctly_rounded_row(
+            logits[row], int(labels[row]), [BINARY64, fmt, *loss_formats]
+        )
+        loss = np.array([exact.loss[BINARY64]])
+        for loss_format in loss_formats:
+            loss = _agreeing(loss, np.array([exact.loss[loss_format]]), loss_format)
+        values.loss[row] = loss[0]
+        values.gradient[row] = _agreeing(exact.gradient[BINARY64], exact.gradient[fmt], fmt)
+
+
+def _agreeing(
+    values: NDArray[np.float64], rounded: NDArray[np.float64], fmt: FloatFormat
+) -> NDArray[np.float64]:
+    """The values, moved by one step of float64 where they would round to another number."""
+    return np.where(
+        round_to_format(values, fmt) == rounded, values, np.nextafter(values, rounded)
+    )
+
+
+def _by_mpmath_alone(
+    logits: NDArray[np.float64], labels: NDArray[np.int64]
+) -> Reference:
+    loss = np.full(len(labels), np.nan)
+    gradient = np.full(logits.shape, np.nan)
+    judged = np.array(
+        [has_exact_value(row, label) for row, label in zip(logits, labels, strict=True)], np.bool_
+    )
+    for row in np.flatnonzero(judged):
+        exact = correctly_rounded_row(logits[row], int(labels[row]), [BINARY64])
+        loss[row], gradient[row] = exact.loss[BINARY64], exact.gradient[BINARY64]
+    return Reference(
+        loss=loss,
+        gradient=gradient,
+        relative_bound=BINARY64.unit_roundoff,
+        judged=judged,
+        extended_rows=0,
+        mpmath_rows=int(judged.sum()),
+    )
