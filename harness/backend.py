@@ -1,0 +1,96 @@
+"""TensorFlow itself: its import with the settings that measuring needs, and its devices."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from typing import Any
+
+
+class BackendError(RuntimeError):
+    """TensorFlow cannot be had, or lacks what was asked for."""
+
+
+def start_tensorflow(*, logical_cpus: int = 1) -> Any:
+    """Import TensorFlow with quiet logs, one thread per pool, and so many logical CPU devices.
+
+    One thread makes sums of the same batch come out the same every time.
+
+    Raises:
+        BackendError: it is not installed, or already runs with other settings.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if os.environ["KERAS_BACKEND"] != "tensorflow":
+        raise BackendError(
+            f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, expected 'tensorflow': unset it"
+        )
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise BackendError(
+            f"TensorFlow cannot be imported ({error}): install it with "
+            "pip install 'lossfuzz[tensorflow]', or put tensorflow or tf-nightly beside lossfuzz"
+        ) from None
+    _configure(tf, logical_cpus)
+    return tf
+
+
+def _configure(tf: Any, logical_cpus: int) -> None:
+    config = tf.config
+    wanted = [config.LogicalDeviceConfiguration()] * logical_cpus
+    try:
+        config.threading.set_intra_op_parallelism_threads(1)
+        config.threading.set_inter_op_parallelism_threads(1)
+        if logical_cpus > 1:
+            config.set_logical_device_configuration(
+                config.list_physical_devices("CPU")[0], wanted
+            )
+    except RuntimeError as error:
+        if len(config.list_logical_devices("CPU")) < logical_cpus:
+            raise BackendError(
+                f"TensorFlow already runs in this process and cannot be given {logical_cpus} "
+                f"logical CPU devices: {error}"
+            ) from None
+    for gpu in config.list_physical_devices("GPU"):
+        try:
+            config.experimental.set_memory_growth(gpu, enable=True)
+        except RuntimeError:
+            return
+
+
+def devices(tf: Any) -> list[str]:
+    """The CPU and GPU devices that TensorFlow lists, as ``CPU:0``."""
+    return [
+        ":".join(device.name.split(":")[-2:])
+        for kind in ("CPU", "GPU")
+        for device in tf.config.list_logical_devices(kind)
+    ]
+
+
+def device_named(tf: Any, name: str) -> str:
+    """TensorFlow's device of that name; ``gpu`` alone means the first one.
+
+    Raises:
+        BackendError: there is no such device; the message lists those that there are.
+    """
+    wanted = name.upper() if ":" in name else f"{name.upper()}:0"
+    known = devices(tf)
+    if wanted not in known:
+        raise BackendError(
+            f"unknown device {name!r}; TensorFlow lists here: {', '.join(known)}"
+            + ("" if not wanted.startswith("GPU") else " (no such GPU is visible to it)")
+        )
+    return wanted
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what takes part in a measurement."""
+    found = {}
+    for name in ("tensorflow", "tf-nightly", "keras", "tf_keras", "numpy", "ml_dtypes", "mpmath"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

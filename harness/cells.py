@@ -1,0 +1,49 @@
+"""What is measured: a loss path in one format, one mode, on one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.paths.path import LossPath
+
+MODES = ("eager", "graph", "xla")
+"""Run op by op; as ``tf.function``; as ``tf.function(jit_compile=True)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A loss path in one format, one mode, on one device.
+
+    Attributes:
+        path: the loss path.
+        format: the format of the logits and of their gradient.
+        mode: one of `MODES`.
+        device: TensorFlow's short name of a device, such as ``CPU:0``.
+    """
+
+    path: LossPath
+    format: FloatFormat
+    mode: str
+    device: str
+
+    def __post_init__(self) -> None:
+        mode_named(self.mode)
+
+    @property
+    def name(self) -> str:
+        """The cell in one line."""
+        return f"{self.path.name} {self.format.dtype_name} {self.mode} {self.device}"
+
+
+def mode_named(name: str) -> str:
+    """The name itself, if it is a mode.
+
+    Raises:
+        ValueError: it is none; the message lists the modes.
+    """
+    if name not in MODES:
+        raise ValueError(f"unknown mode {name!r}; known modes: {', '.join(MODES)}")
+    return name

@@ -1,0 +1,110 @@
+"""Running a cell on a batch: loss and gradient, as the user's training step would get them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.cells import Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a cell returned for a batch.
+
+    Attributes:
+        loss: shape ``[rows]``, in the dtype that the path chose (Keras may widen it).
+        gradient: shape ``[rows, classes]``, in the logits' format.
+        seconds: time spent inside TensorFlow.
+    """
+
+    loss: NDArray[Any]
+    gradient: NDArray[Any]
+    seconds: float
+
+
+class UnavailableError(RuntimeError):
+    """The installed versions cannot run this cell; the message says why."""
+
+
+class CellRunner:
+    """A cell, ready to run: its step is built once and traced or compiled once per shape."""
+
+    def __init__(self, cell: Cell) -> None:
+        import tensorflow as tf
+
+        self.cell = cell
+        self._tf = tf
+        self._step = compiled(_training_step(cell), cell.mode)
+
+    def run(self, logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> Observed:
+        """Loss and gradient of every row.
+
+        Args:
+            logits: shape ``[..., classes]`` in the cell's format.
+            labels: shape ``[...]``, int32 or int64.
+
+        Raises:
+            UnavailableError: TensorFlow or Keras refused to compute it.
+        """
+        start = time.perf_counter()
+        with self._tf.device(self.cell.device):
+            loss, gradient = run_path(self._step, logits, labels)
+        seconds = time.perf_counter() - start
+        classes = logits.shape[-1]
+        return Observed(
+            loss=loss.reshape(-1), gradient=gradient.reshape(-1, classes), seconds=seconds
+        )
+
+
+def run_path(
+    step: Callable[..., Any], logits: NDArray[Any], labels: NDArray[Any]
+) -> tuple[NDArray[Any], ...]:
+    """Run a step of a path on arrays, and wait for its results as arrays.
+
+    Raises:
+        UnavailableError: the path refused; TensorFlow's first line says why.
+    """
+    import tensorflow as tf
+
+    inputs = tf.constant(logits), tf.constant(labels)
+    try:
+        return tuple(result.numpy() for result in tf.nest.flatten(step(*inputs)))
+    except Exception as error:
+        message = (str(error).strip() or "no message").splitlines()[0]
+        raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
+
+
+def _training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
+    import tensorflow as tf
+
+    def step(logits: Any, labels: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = cell.path.call(logits, labels, cell.format)
+        gradient = tape.gradient(loss, logits)
+        if gradient is None:
+            raise UnavailableError("the path has no gradient with respect to the logits")
+        return loss, gradient
+
+    return step
+
+
+def compiled(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """A function of tensors, in a mode."""
+    import tensorflow as tf
+
+    if mode == "eager":
+        return step
+    function: Callable[..., Any] = tf.function(
+        step, autograph=False, jit_compile=True if mode == "xla" else None
+    )
+    return function

@@ -1,0 +1,1 @@
+"""The loss paths as users write them: one declarative table per API."""
