@@ -79,6 +79,7 @@ def reference_of(
     values = kernel.evaluate(wide, index)
     judged = ~np.isnan(values.loss)
     undecided = np.flatnonzero(judged & ~_decided(values, wanted, fmt))
+    values.loss[judged] = _sum_to_odd(values.linear, values.curved)[judged]
     remaining = _extend(values, undecided, logits, index, wanted)
     _judge(values, remaining, wide, index, wanted, fmt)
     return Reference(
@@ -106,31 +107,45 @@ def _check(logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> None:
 def _decided(
     values: kernel.KernelValues, loss_formats: Sequence[FloatFormat], fmt: FloatFormat
 ) -> NDArray[np.bool_]:
-    decided = ~_near_boundary(values.gradient, fmt, values.relative_bound).any(axis=1)
+    decided = ~_gradient_near_boundary(values, fmt).any(axis=1)
     for loss_format in loss_formats:
-        decided &= ~_near_boundary(values.loss, loss_format, values.relative_bound)
+        decided &= ~_loss_near_boundary(values, loss_format)
     return decided
 
 
-def _near_boundary(
-    values: NDArray[Any], fmt: FloatFormat, relative_bound: float
-) -> NDArray[np.bool_]:
-    """Whether a value's enclosure may hold a point halfway between two numbers of the format."""
-    narrow = np.asarray(values, np.float64)
-    magnitude = np.abs(narrow)
-    spread = magnitude * relative_bound + kernel.ABSOLUTE_BOUND
-    rounded = round_to_format(magnitude, fmt)
-    overflowed = np.isinf(rounded)
-    rounded[overflowed] = fmt.largest_finite
-    rest = np.abs(np.abs(values) - rounded)
-    near = rest + spread >= ulps(magnitude, fmt) / 2
-    near[overflowed] = rest[overflowed] - spread[overflowed] < overflow_slack(fmt)
-    return np.asarray(near)
+def _gradient_near_boundary(values: kernel.KernelValues, fmt: FloatFormat) -> NDArray[np.bool_]:
+    """Whether an enclosure may hold a point halfway between two numbers of the format."""
+    narrow = np.abs(np.asarray(values.gradient, np.float64))
+    spread = narrow * values.relative_bound + kernel.ABSOLUTE_BOUND
+    rest = np.abs(np.abs(values.gradient) - round_to_format(narrow, fmt))
+    return np.asarray(rest + spread >= ulps(narrow, fmt) / 2)
 
 
-def overflow_slack(fmt: FloatFormat) -> float:
-    """How far beyond the largest finite number a value must lie to round to infinity."""
-    return float(2.0 ** (fmt.emax - fmt.precision))
+def _loss_near_boundary(values: kernel.KernelValues, fmt: FloatFormat) -> NDArray[np.bool_]:
+    """The same for the loss, whose parts tell on which side of a boundary their sum lies.
+
+    The differences below are exact where they cancel: the linear part, the rounded loss and half
+    an ulp are then multiples of the linear part's last bit, of like size. Where they do not
+    cancel, the curved part is as large as they are, and its spread covers their rounding.
+    """
+    narrow = _sum_to_odd(values.linear, values.curved)
+    half = ulps(narrow, fmt) / 2
+    rounded = round_to_format(narrow, fmt)
+    rounded[np.isinf(rounded)] = fmt.largest_finite
+    boundary = np.where(narrow >= rounded, 1, -1) * half
+    excess = ((values.linear - rounded) - boundary) + values.curved
+    spread = values.curved * values.curved_bound + values.linear_error
+    beyond = narrow > fmt.largest_finite + 2 * half
+    single = values.curved == 0
+    return np.asarray((np.abs(excess) <= spread) & ~beyond & ~(single & (spread == 0)))
+
+
+def _sum_to_odd(linear: NDArray[Any], curved: NDArray[Any]) -> NDArray[np.float64]:
+    """The loss in float64, rounded to odd, so that rounding it again does no harm."""
+    total = linear + curved
+    part = total - linear
+    error = (linear - (total - part)) + (curved - part)
+    return _to_odd(total, error)
 
 
 def _extend(
@@ -145,22 +160,25 @@ def _extend(
         return rows
     wider = kernel.evaluate(logits[rows], labels[rows], np.longdouble)
     decided = _decided(wider, loss_formats, format_of(logits))
-    values.loss[rows[decided]] = _to_odd(wider.loss[decided])
-    values.gradient[rows[decided]] = _to_odd(wider.gradient[decided])
+    values.loss[rows[decided]] = _sum_to_odd(wider.linear, wider.curved)[decided]
+    gradient = wider.gradient[decided]
+    values.gradient[rows[decided]] = _to_odd(gradient, np.zeros_like(gradient))
     return rows[~decided]
 
 
-def _to_odd(wide: NDArray[Any]) -> NDArray[np.float64]:
-    """Narrow to float64 by rounding to odd, after which a second rounding does no harm.
+def _to_odd(wide: NDArray[Any], error: NDArray[Any]) -> NDArray[np.float64]:
+    """``wide + error`` in float64, rounded to odd.
 
     (Boldo & Melquiond 2008, "Emulation of a FMA and correctly rounded sums": an inexact result
     takes the neighbour with an odd significand, so it never lies on a boundary of a format that
     is two bits shorter.)
     """
-    narrow = wide.astype(np.float64)
-    inexact_even = (narrow != wide) & (narrow.view(np.int64) & 1 == 0) & np.isfinite(narrow)
-    toward = np.where(wide > narrow, np.inf, -np.inf)
-    return np.where(inexact_even, np.nextafter(narrow, toward), narrow)
+    narrow = np.array(wide, np.float64)
+    rest = (wide - narrow) + error
+    inexact_even = (rest != 0) & (narrow.view(np.int64) & 1 == 0) & np.isfinite(narrow)
+    return np.where(
+        inexact_even, np.nextafter(narrow, np.where(rest > 0, np.inf, -np.inf)), narrow
+    )
 
 
 def _judge(

@@ -40,6 +40,7 @@ _EXP_UNITS = 4
 _MARGIN = 1.0 + 2.0**-20
 _BLOCK_BYTES = 1 << 17
 _CLASSES_FIRST_BELOW = 64
+_SMALLEST_CURVED = 2.0**-1000
 
 ABSOLUTE_BOUND = 2.0**-200
 """Absolute error of a value beside its relative bound; far below every format's quantum/2."""
@@ -53,16 +54,24 @@ class KernelValues:
         loss: shape ``[rows]``; NaN where the row has no exact value.
         gradient: shape ``[rows, classes]``; NaN in such rows.
         relative_bound: of every value, beside `ABSOLUTE_BOUND`.
+        linear: the loss's part -d_y, shape ``[rows]``.
+        linear_error: bound of its absolute error, 0 where it is exact.
+        curved: the loss's part log1p(S).
+        curved_bound: its relative error.
     """
 
     loss: NDArray[Any]
     gradient: NDArray[Any]
     relative_bound: float
+    linear: NDArray[Any]
+    linear_error: NDArray[Any]
+    curved: NDArray[Any]
+    curved_bound: float
 
 
-def relative_bound(classes: int, unit_roundoff: float) -> float:
+def relative_bound(classes: int, unit_roundoff: float, reach: float = 128) -> float:
     """The proved relative error of every value of the kernel for rows of so many classes."""
-    differences = 128 + math.log(classes)
+    differences = reach + math.log(classes)
     term = differences + _EXP_UNITS + math.ceil(math.log2(classes))
     return (3 * term + _EXP_UNITS + 8) * unit_roundoff * _MARGIN
 
@@ -79,67 +88,77 @@ def evaluate(
         working: the precision to compute in.
     """
     rows, classes = logits.shape
-    loss = np.empty(rows, working)
     gradient = np.empty((rows, classes), working)
+    linear, linear_error, curved = (np.empty(rows, working) for _ in range(3))
     block = max(1, _BLOCK_BYTES // (classes * np.dtype(working).itemsize))
-    evaluate_block = _evaluate_columns if classes < _CLASSES_FIRST_BELOW else _evaluate_rows
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            evaluate_block(logits[part], labels[part], loss[part], gradient[part])
+            linear[part], linear_error[part], tail = _evaluate_block(
+                logits[part], labels[part], gradient[part]
+            )
+            curved[part] = np.maximum(np.log1p(tail), _SMALLEST_CURVED)
+            curved[part][~_has_company(tail, logits[part], classes)] = 0
+        loss = curved + linear
+    undefined = ~np.isfinite(loss)
+    for values in (loss, gradient, linear, linear_error, curved):
+        values[undefined] = np.nan
     unit_roundoff = float(np.finfo(working).eps) / 2
+    linear_error *= unit_roundoff
     return KernelValues(
-        loss=loss, gradient=gradient, relative_bound=relative_bound(classes, unit_roundoff)
+        loss=loss,
+        gradient=gradient,
+        relative_bound=relative_bound(classes, unit_roundoff),
+        linear=linear,
+        linear_error=linear_error,
+        curved=curved,
+        curved_bound=relative_bound(classes, unit_roundoff, reach=746),
     )
 
 
-def _evaluate_rows(
-    logits: NDArray[Any], labels: NDArray[np.int64], loss: NDArray[Any], gradient: NDArray[Any]
-) -> None:
-    gradient[...] = logits
-    index = np.arange(len(labels))
-    winner = gradient.argmax(axis=1)
-    gradient -= gradient[index, winner][:, None]
-    label_difference = gradient[index, labels]
-    np.exp(gradient, out=gradient)
-    label_weight = gradient[index, labels]
-    gradient[index, winner] = 0
-    tail = _folded_sum(gradient)
-    gradient[index, winner] = 1
-    total = 1 + tail
-    np.divide(gradient, total[:, None], out=gradient)
-    gradient[index, labels] = _label_gradient(tail, total, label_weight, winner == labels)
-    loss[...] = np.log1p(tail) - label_difference
-    _mark_undefined(loss, gradient)
+def _has_company(tail: NDArray[Any], logits: NDArray[Any], classes: int) -> NDArray[np.bool_]:
+    """Whether a second class is unmasked: where the tail vanishes, the logits must be asked."""
+    company = tail > 0
+    if classes > 1 and not company.all():
+        alone = np.flatnonzero(~company)
+        company[alone] = np.isfinite(logits[alone]).sum(axis=1) > 1
+    return company
 
 
-def _evaluate_columns(
-    logits: NDArray[Any], labels: NDArray[np.int64], loss: NDArray[Any], gradient: NDArray[Any]
-) -> None:
-    """The same with the classes along the first axis: few classes make rows too short a loop."""
-    work = np.ascontiguousarray(logits.T).astype(loss.dtype)
-    index = np.arange(len(labels))
-    winner = work.argmax(axis=0)
-    work -= work[winner, index]
-    label_difference = work[labels, index]
+def _evaluate_block(
+    logits: NDArray[Any], labels: NDArray[np.int64], gradient: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Fill the gradient; return -d_y, its magnitude where inexact (else 0), and S."""
+    rows = np.arange(len(labels))
+    few = logits.shape[1] < _CLASSES_FIRST_BELOW
+    # few classes make rows too short a loop: then the work array has its classes first in memory
+    work = np.empty(gradient.shape[::-1], gradient.dtype).T if few else gradient
+    work[...] = logits
+    winner = work.argmax(axis=1)
+    largest, label_logit = work[rows, winner], work[rows, labels]
+    linear = largest - label_logit
+    linear_error = np.where(_difference_is_exact(largest, label_logit, linear), 0, linear)
+    work -= largest[:, None]
     np.exp(work, out=work)
-    label_weight = work[labels, index]
-    work[winner, index] = 0
-    tail = _folded_sum(work.T)
-    work[winner, index] = 1
+    label_weight = work[rows, labels]
+    work[rows, winner] = 0
+    tail = _folded_sum(work)
+    work[rows, winner] = 1
     total = 1 + tail
-    work /= total
-    work[labels, index] = _label_gradient(tail, total, label_weight, winner == labels)
-    loss[...] = np.log1p(tail) - label_difference
-    gradient[...] = work.T
-    _mark_undefined(loss, gradient)
+    others = np.where(winner == labels, tail, (tail - label_weight) + 1)
+    np.divide(work, total[:, None], out=work)
+    work[rows, labels] = -others / total
+    if few:
+        gradient[...] = work
+    return linear, linear_error, tail
 
 
-def _label_gradient(
-    tail: NDArray[Any], total: NDArray[Any], label_weight: NDArray[Any], wins: NDArray[np.bool_]
-) -> NDArray[Any]:
-    others = np.where(wins, tail, (tail - label_weight) + 1)
-    return -others / total
+def _difference_is_exact(
+    left: NDArray[Any], right: NDArray[Any], difference: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Knuth's error-free transformation: whether ``left - right`` was not rounded."""
+    part = difference - left
+    return np.asarray((left - (difference - part)) - (right + part) == 0)
 
 
 def _folded_sum(terms: NDArray[Any]) -> NDArray[Any]:
@@ -151,8 +170,3 @@ def _folded_sum(terms: NDArray[Any]) -> NDArray[Any]:
         terms = folded
     return terms[:, 0].copy()
 
-
-def _mark_undefined(loss: NDArray[Any], gradient: NDArray[Any]) -> None:
-    undefined = ~np.isfinite(loss)
-    loss[undefined] = np.nan
-    gradient[undefined] = np.nan

@@ -1,0 +1,1 @@
+"""What is generated: floats of every format, recipes of batches, and Hypothesis strategies."""
