@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class BackendError(RuntimeError):
@@ -27,14 +32,30 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, expected 'tensorflow': unset it"
         )
     try:
-        import tensorflow as tf
+        with _silenced_stderr():
+            import tensorflow as tf
     except ImportError as error:
         raise BackendError(
             f"TensorFlow cannot be imported ({error}): install it with "
             "pip install 'lossfuzz[tensorflow]', or put tensorflow or tf-nightly beside lossfuzz"
         ) from None
+    tf.get_logger().setLevel("ERROR")  # retracing is what measuring many cells does
     _configure(tf, logical_cpus)
     return tf
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Drop what TensorFlow's C++ side writes while it is loaded, before its log level counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _configure(tf: Any, logical_cpus: int) -> None:

@@ -1,0 +1,115 @@
+"""The kinds of finding, their tiers, and the record of one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DEFECT = "defect"
+"""Breaks training or a promise."""
+
+INACCURACY = "inaccuracy"
+"""A relative error that only the strict measure sees; never called a defect."""
+
+NON_FINITE_LOSS = "non-finite loss"
+NON_FINITE_GRADIENT = "non-finite gradient"
+LOSS_COLLAPSE = "loss collapse"
+SATURATION = "saturation"
+GRADIENT_COLLAPSE = "gradient collapse"
+LABEL_GRADIENT_COLLAPSE = "label-gradient collapse"
+SIGN_FLIP = "sign flip"
+INACCURATE_LOSS = "inaccurate loss"
+INACCURATE_GRADIENT = "inaccurate gradient"
+MODE_DISAGREEMENT = "mode disagreement"
+
+KINDS: dict[str, str] = {
+    NON_FINITE_LOSS: "the loss is NaN or infinite where the exact one is a number of its format",
+    NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is finite",
+    LOSS_COLLAPSE: "the loss is 0 where the exact one does not round to 0",
+    SATURATION: "the loss stops growing while the exact one grows",
+    GRADIENT_COLLAPSE: "the row's gradient vanishes, below one rounding error of the exact one",
+    LABEL_GRADIENT_COLLAPSE: "the true class's component alone is 0 where the exact one is not",
+    SIGN_FLIP: "a gradient component has the opposite sign of the exact one",
+    INACCURATE_LOSS: "the loss errs by more than rounding can explain",
+    INACCURATE_GRADIENT: "a gradient component errs by more than rounding can explain",
+    MODE_DISAGREEMENT: "a mode's result differs from a better mode's by more than both bounds",
+}
+"""Every kind with what it means, in the order of reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One row on which one cell shows one kind of finding; replayable from its own record.
+
+    Attributes:
+        kind: one of `KINDS`.
+        tier: `DEFECT` or `INACCURACY`.
+        path: name of the loss path.
+        format: dtype name of the logits.
+        mode: of the cell.
+        device: of the cell.
+        logits: the row's logits, exactly.
+        label: index of the true class.
+        loss_dtype: dtype name of the returned loss.
+        observed_loss: what the path returned.
+        exact_loss: the exact loss, to float64.
+        observed_gradient: shape ``[classes]``.
+        exact_gradient: shape ``[classes]``, to float64.
+        ulp_error: the larger one of the loss's, in ulps of the loss's format, and of the
+            gradient's components, in ulps of the logits' format.
+        mixed_error: the largest error in units of ``u * max(1, |exact|)``.
+        bound: the defect bound, in the same units.
+        margin: the rest's log-sum-exp minus the label's logit.
+        recipe: of the batch that held the row.
+        row: its index there.
+    """
+
+    kind: str
+    tier: str
+    path: str
+    format: str
+    mode: str
+    device: str
+    logits: tuple[float, ...]
+    label: int
+    loss_dtype: str
+    observed_loss: float
+    exact_loss: float
+    observed_gradient: tuple[float, ...]
+    exact_gradient: tuple[float, ...]
+    ulp_error: float
+    mixed_error: float
+    bound: float
+    margin: float
+    recipe: dict[str, Any]
+    row: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; known kinds: {', '.join(KINDS)}")
+        if self.tier not in (DEFECT, INACCURACY):
+            raise ValueError(f"unknown tier {self.tier!r}; expected {DEFECT} or {INACCURACY}")
+
+    @property
+    def severity(self) -> tuple[bool, float, int, float]:
+        """Order of findings of one kind: worst last; of equals, the one that is easier to read."""
+        return (
+            self.tier == DEFECT,
+            min(self.mixed_error, 1e300),
+            -len(self.logits),
+            -sum(abs(value) for value in self.logits if abs(value) < float("inf")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON's types; infinities and NaN as the strings that float() reads."""
+        record = asdict(self)
+        for name in ("observed_loss", "exact_loss", "ulp_error", "mixed_error", "bound", "margin"):
+            record[name] = json_number(record[name])
+        for name in ("logits", "observed_gradient", "exact_gradient"):
+            record[name] = [json_number(value) for value in record[name]]
+        return record
+
+
+def json_number(value: float) -> float | str:
+    """A float that JSON can hold, or its name."""
+    return value if abs(value) < float("inf") else repr(value)

@@ -1,0 +1,90 @@
+"""Mergeable histograms of ULP errors: 32 bins an octave, so quantiles are good to 3 %."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BINS_PER_OCTAVE_BITS = 5
+_SHIFT = np.int64(52 - _BINS_PER_OCTAVE_BITS)
+_LOWEST_EXPONENT = -40
+_HIGHEST_EXPONENT = 300
+_FIRST = (_LOWEST_EXPONENT + 1023) << _BINS_PER_OCTAVE_BITS
+_LAST = (_HIGHEST_EXPONENT + 1023) << _BINS_PER_OCTAVE_BITS
+_BINS = _LAST - _FIRST + 3
+
+ZERO_BIN = 0
+"""Where errors below ``2**-40`` ulp count as none."""
+
+INFINITE_BIN = _BINS - 1
+"""Where wrong infinities and NaNs count."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts of nonnegative errors by the leading bits of their binary representation.
+
+    Attributes:
+        counts: of each bin; merging adds them, in any order, exactly.
+    """
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+
+    def add(self, errors: NDArray[np.float64]) -> None:
+        """Count errors; infinity is counted apart, NaN is not allowed."""
+        bits = np.ascontiguousarray(errors, np.float64).reshape(-1).view(np.int64)
+        bins = np.clip((bits >> _SHIFT) - (_FIRST - 1), 0, _BINS - 2)
+        bins[np.isinf(errors.reshape(-1))] = INFINITE_BIN
+        self.counts += np.bincount(bins, minlength=_BINS)
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of another histogram."""
+        self.counts += other.counts
+
+    @property
+    def total(self) -> int:
+        """How many errors were counted."""
+        return int(self.counts.sum())
+
+    def quantile(self, share: float) -> float:
+        """The smallest bin edge below which at least that share of the errors lies.
+
+        NaN if nothing was counted; 0 for errors that are none; infinity where the share reaches
+        into wrong infinities and NaNs.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"expected a share in [0, 1], got {share}")
+        if self.total == 0:
+            return math.nan
+        cumulative = np.cumsum(self.counts)
+        index = int(np.searchsorted(cumulative, max(1, math.ceil(share * self.total))))
+        return upper_edge(index)
+
+    def to_json(self) -> dict[str, Any]:
+        """The occupied bins and their counts."""
+        occupied = np.flatnonzero(self.counts)
+        return {str(index): int(self.counts[index]) for index in occupied.tolist()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, int]) -> Histogram:
+        """The histogram that `to_json` wrote."""
+        histogram = cls()
+        for index, count in record.items():
+            histogram.counts[int(index)] = count
+        return histogram
+
+
+def upper_edge(index: int) -> float:
+    """The error at which a bin ends."""
+    if index == ZERO_BIN:
+        return 0.0
+    if index == INFINITE_BIN:
+        return math.inf
+    octave, step = divmod(_FIRST + index, 1 << _BINS_PER_OCTAVE_BITS)
+    return math.ldexp(1 + step / (1 << _BINS_PER_OCTAVE_BITS), octave - 1023)

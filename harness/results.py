@@ -1,0 +1,102 @@
+"""What a run leaves behind: one record per cell, and what was run on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.summary import Summary
+
+if TYPE_CHECKING:
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.routes import Route
+
+
+@dataclass(slots=True)
+class CellResult:
+    """One cell's route, statistics and worst findings.
+
+    Attributes:
+        cell: what was measured.
+        route: how the loss was reached; None until it is known.
+        unavailable: why the cell could not run; None if it could.
+        summary: its statistics.
+        findings: kind and tier to the worst finding.
+    """
+
+    cell: Cell
+    route: Route | None = None
+    unavailable: str | None = None
+    summary: Summary = field(default_factory=Summary)
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    def keep_worst(self, finding: Finding) -> None:
+        """Keep a finding if it is the worst of its kind and tier so far."""
+        key = (finding.kind, finding.tier)
+        if key not in self.findings or finding.severity > self.findings[key].severity:
+            self.findings[key] = finding
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON's types."""
+        return {
+            "path": self.cell.path.name,
+            "format": self.cell.format.dtype_name,
+            "mode": self.cell.mode,
+            "device": self.cell.device,
+            "route": self.route.name if self.route else None,
+            "operations": list(self.route.operations) if self.route else [],
+            "unavailable": self.unavailable,
+            "summary": self.summary.to_json(),
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class RunResult:
+    """Everything that a run found.
+
+    Attributes:
+        plan: the choices it ran with, as JSON's types.
+        environment: versions and devices.
+        cells: in the plan's order.
+        reference_rows: kind of reference to rows that it answered for.
+        seconds: phase to time; the only part that differs between two runs of one plan.
+    """
+
+    plan: dict[str, Any]
+    environment: dict[str, Any]
+    cells: list[CellResult]
+    reference_rows: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The worst finding of every cell, kind and tier, in the cells' order."""
+        return [finding for result in self.cells for finding in result.findings.values()]
+
+    def worst_findings(self) -> list[Finding]:
+        """The worst finding of each kind over all cells, defects before inaccuracies."""
+        worst: dict[tuple[str, str], Finding] = {}
+        for finding in self.findings:
+            key = (finding.tier, finding.kind)
+            if key not in worst or finding.severity > worst[key].severity:
+                worst[key] = finding
+        return [worst[key] for key in sorted(worst)]
+
+    @property
+    def defective_cells(self) -> list[CellResult]:
+        """Cells that showed a defect."""
+        return [
+            result for result in self.cells if any(tier == DEFECT for _, tier in result.findings)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the times, so that one plan gives one file."""
+        return {
+            "schema": 1,
+            "plan": self.plan,
+            "environment": self.environment,
+            "reference_rows": self.reference_rows,
+            "cells": [result.to_json() for result in self.cells],
+            "findings": [finding.to_json() for finding in self.findings],
+        }

@@ -1,0 +1,146 @@
+"""What is kept of a cell: counts, histograms and extremes that merge in any order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.findings import json_number
+from lossfuzz.harness.histogram import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.measure import Conditions, Measurement
+
+
+@dataclass(slots=True)
+class Summary:
+    """Statistics of one cell.
+
+    Attributes:
+        rows: rows that were run.
+        judged: rows among them that have an exact value.
+        loss_ulp: histogram over judged rows.
+        gradient_ulp: histogram over the components of judged rows.
+        largest: measure name to its largest value: ``loss_ulp``, ``loss_mixed``,
+            ``loss_scaled`` and the same of the gradient.
+        defects: kind to judged rows that show it.
+        inaccuracies: kind to judged rows that show it.
+        vanishing_margin: smallest positive margin at which the gradient collapsed as a defect;
+            infinity if it never did.
+        plateau: smallest loss at which the path saturated; infinity if it never did.
+    """
+
+    rows: int = 0
+    judged: int = 0
+    loss_ulp: Histogram = field(default_factory=Histogram)
+    gradient_ulp: Histogram = field(default_factory=Histogram)
+    largest: dict[str, float] = field(default_factory=dict)
+    defects: dict[str, int] = field(default_factory=dict)
+    inaccuracies: dict[str, int] = field(default_factory=dict)
+    vanishing_margin: float = math.inf
+    plateau: float = math.inf
+
+    def add(
+        self,
+        measurement: Measurement,
+        observed_loss: NDArray[Any],
+        conditions: Conditions,
+    ) -> None:
+        """Count one batch."""
+        judged = measurement.judged
+        self.rows += len(judged)
+        self.judged += int(judged.sum())
+        self.loss_ulp.add(measurement.loss_ulp[judged])
+        self.gradient_ulp.add(measurement.gradient_ulp[judged])
+        for name in _MEASURES:
+            values = getattr(measurement, name)[judged]
+            if values.size:
+                self.largest[name] = max(self.largest.get(name, 0.0), float(values.max()))
+        _count(self.defects, measurement.defects)
+        _count(self.inaccuracies, measurement.inaccuracies)
+        collapsed = measurement.defects[kinds.GRADIENT_COLLAPSE] & (conditions.margin > 0)
+        if collapsed.any():
+            self.vanishing_margin = min(
+                self.vanishing_margin, float(conditions.margin[collapsed].min())
+            )
+        saturated = measurement.defects[kinds.SATURATION]
+        if saturated.any():
+            self.plateau = min(
+                self.plateau, float(observed_loss[saturated].astype(np.float64).min())
+            )
+
+    def merge(self, other: Summary) -> None:
+        """Add another summary of the same cell; associative and commutative."""
+        self.rows += other.rows
+        self.judged += other.judged
+        self.loss_ulp.merge(other.loss_ulp)
+        self.gradient_ulp.merge(other.gradient_ulp)
+        for name, value in other.largest.items():
+            self.largest[name] = max(self.largest.get(name, 0.0), value)
+        for mine, theirs in (
+            (self.defects, other.defects),
+            (self.inaccuracies, other.inaccuracies),
+        ):
+            for kind, count in theirs.items():
+                mine[kind] = mine.get(kind, 0) + count
+        self.vanishing_margin = min(self.vanishing_margin, other.vanishing_margin)
+        self.plateau = min(self.plateau, other.plateau)
+
+    def rate(self, kind: str) -> float:
+        """Share of judged rows that show a kind as a defect; NaN if no row was judged."""
+        return self.defects.get(kind, 0) / self.judged if self.judged else math.nan
+
+    @property
+    def defect_rows(self) -> int:
+        """Sum over the kinds of the rows that show them as defects."""
+        return sum(self.defects.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as JSON's types."""
+        return {
+            "rows": self.rows,
+            "judged": self.judged,
+            "loss_ulp": self.loss_ulp.to_json(),
+            "gradient_ulp": self.gradient_ulp.to_json(),
+            "largest": {name: json_number(value) for name, value in self.largest.items()},
+            "defects": {kind: count for kind, count in self.defects.items() if count},
+            "inaccuracies": {kind: count for kind, count in self.inaccuracies.items() if count},
+            "vanishing_margin": json_number(self.vanishing_margin),
+            "plateau": json_number(self.plateau),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Summary:
+        """The summary that `to_json` wrote."""
+        return cls(
+            rows=record["rows"],
+            judged=record["judged"],
+            loss_ulp=Histogram.from_json(record["loss_ulp"]),
+            gradient_ulp=Histogram.from_json(record["gradient_ulp"]),
+            largest={name: float(value) for name, value in record["largest"].items()},
+            defects=dict(record["defects"]),
+            inaccuracies=dict(record["inaccuracies"]),
+            vanishing_margin=float(record["vanishing_margin"]),
+            plateau=float(record["plateau"]),
+        )
+
+
+_MEASURES = (
+    "loss_ulp",
+    "loss_mixed",
+    "loss_scaled",
+    "gradient_ulp",
+    "gradient_mixed",
+    "gradient_scaled",
+)
+
+
+def _count(counts: dict[str, int], flags: dict[str, NDArray[np.bool_]]) -> None:
+    for kind, rows in flags.items():
+        counts[kind] = counts.get(kind, 0) + int(rows.sum())

@@ -1,0 +1,74 @@
+"""What a run will do: a value, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat
+from lossfuzz.harness.paths.table import PATHS
+from lossfuzz.strategies.families import FAMILIES
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
+
+if TYPE_CHECKING:
+    from lossfuzz.harness.paths.path import LossPath
+
+DEFAULT_ROWS = 6144
+"""Rows per cell: every family once on every default shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The choices of a run.
+
+    Attributes:
+        paths: loss paths, in the table's order.
+        formats: formats of the logits.
+        modes: of `MODES`.
+        devices: names of TensorFlow's devices; empty means all that there are.
+        families: names of families.
+        shapes: shape buckets.
+        rows: budget per cell in rows, rounded up to whole batches; None with a budget in seconds.
+        seconds: budget of the whole run in seconds of measuring; None with a budget in rows.
+        seed: of all recipes.
+    """
+
+    paths: tuple[LossPath, ...] = PATHS
+    formats: tuple[FloatFormat, ...] = TRAINING_FORMATS
+    modes: tuple[str, ...] = MODES
+    devices: tuple[str, ...] = ()
+    families: tuple[str, ...] = tuple(FAMILIES)
+    shapes: tuple[tuple[int, ...], ...] = DEFAULT_SHAPES
+    rows: int | None = DEFAULT_ROWS
+    seconds: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.rows is None) == (self.seconds is None):
+            raise ValueError("expected a budget in rows or in seconds, not both and not neither")
+        budget = self.rows if self.rows is not None else self.seconds
+        if budget is None or not 0 < budget < float("inf"):
+            raise ValueError(f"expected a budget above 0, got {budget}")
+        if self.seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+
+    def recipes(self, fmt: FloatFormat, rows: int) -> list[Recipe]:
+        """The recipes of one format for so many rows; longer lists begin with shorter ones."""
+        return planned_recipes(
+            families=self.families, fmt=fmt, shapes=self.shapes, rows=rows, seed=self.seed
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The choices as JSON's types."""
+        return {
+            "paths": [path.name for path in self.paths],
+            "formats": [fmt.dtype_name for fmt in self.formats],
+            "modes": list(self.modes),
+            "devices": list(self.devices),
+            "families": list(self.families),
+            "shapes": ["x".join(map(str, shape)) for shape in self.shapes],
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "seed": self.seed,
+        }
