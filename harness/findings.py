@@ -27,7 +27,7 @@ KINDS: dict[str, str] = {
     NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is finite",
     LOSS_COLLAPSE: "the loss is 0 where the exact one does not round to 0",
     SATURATION: "the loss stops growing while the exact one grows",
-    GRADIENT_COLLAPSE: "the row's gradient vanishes, below one rounding error of the exact one",
+    GRADIENT_COLLAPSE: "the row's gradient vanishes into rounding errors while the exact one does not",
     LABEL_GRADIENT_COLLAPSE: "the true class's component alone is 0 where the exact one is not",
     SIGN_FLIP: "a gradient component has the opposite sign of the exact one",
     INACCURATE_LOSS: "the loss errs by more than rounding can explain",
@@ -91,6 +91,11 @@ class Finding:
             raise ValueError(f"unknown tier {self.tier!r}; expected {DEFECT} or {INACCURACY}")
 
     @property
+    def cell_name(self) -> str:
+        """The name of the cell, as `Cell.name` gives it."""
+        return f"{self.path} {self.format} {self.mode} {self.device}"
+
+    @property
     def severity(self) -> tuple[bool, float, int, float]:
         """Order of findings of one kind: worst last; of equals, the one that is easier to read."""
         return (
@@ -100,13 +105,19 @@ class Finding:
             -sum(abs(value) for value in self.logits if abs(value) < float("inf")),
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The finding as JSON's types; infinities and NaN as the strings that float() reads."""
+    def to_json(self, *, with_arrays: bool = True) -> dict[str, Any]:
+        """The finding as JSON's types; infinities and NaN as the strings that float() reads.
+
+        Args:
+            with_arrays: whether to write the row itself; without, recipe and row number give it.
+        """
         record = asdict(self)
         for name in ("observed_loss", "exact_loss", "ulp_error", "mixed_error", "bound", "margin"):
             record[name] = json_number(record[name])
         for name in ("logits", "observed_gradient", "exact_gradient"):
-            record[name] = [json_number(value) for value in record[name]]
+            values = record.pop(name)
+            if with_arrays:
+                record[name] = [json_number(value) for value in values]
         return record
 
 

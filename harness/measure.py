@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     Reals = NDArray[np.float64]
 
 
+_FOUR_BITS = 2.0**-4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one cell did on one batch.
@@ -47,6 +50,7 @@ class Measurement:
         gradient_mixed: in units of u.
         gradient_scaled: divided by ``u * |g_j| * (1 + |x_j| + sum_k p_k |x_k|)``.
         bound: the defect bound on the mixed errors.
+        zero_gradient: shape ``[rows]``; every component of the gradient is exactly 0.
         defects: kind to flags, shape ``[rows]``.
         inaccuracies: kind to flags, shape ``[rows]``.
     """
@@ -59,6 +63,7 @@ class Measurement:
     gradient_mixed: Reals
     gradient_scaled: Reals
     bound: float
+    zero_gradient: Flags
     defects: dict[str, Flags]
     inaccuracies: dict[str, Flags]
 
@@ -158,6 +163,7 @@ def measure(
                 gradient_error, conditions.gradient * fmt.unit_roundoff, fmt
             ),
             bound=measured.bound,
+            zero_gradient=(gradient == 0).all(axis=1),
             defects=defects,
             inaccuracies=inaccuracies,
         )
@@ -193,10 +199,10 @@ def _flags(
     gradient_beyond = (row_gradient_mixed > bound) & finite_gradient
     exact_label = reference.gradient[rows, labels]
 
-    vanished = finite_gradient & (
-        np.abs(errors.gradient).max(axis=1)
-        <= errors.format.unit_roundoff * conditions.largest_gradient
-    )
+    # within the defect bound of zero, and four bits below the exact gradient in any case
+    lost = min(bound * errors.format.unit_roundoff, _FOUR_BITS)
+    observed_largest = np.abs(errors.gradient).max(axis=1)
+    vanished = finite_gradient & (observed_largest <= lost * conditions.largest_gradient)
     vanished &= conditions.largest_gradient > errors.format.smallest_subnormal / 2
     label_vanished = (errors.gradient[rows, labels] == 0) & ~vanished
     label_vanished &= np.abs(exact_label) > errors.format.smallest_subnormal / 2

@@ -9,6 +9,8 @@ from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.summary import Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.routes import Route
 
@@ -59,6 +61,8 @@ class RunResult:
         plan: the choices it ran with, as JSON's types.
         environment: versions and devices.
         cells: in the plan's order.
+        worst: the worst finding of each kind and tier over all cells, made small where possible.
+        interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
     """
@@ -66,6 +70,8 @@ class RunResult:
     plan: dict[str, Any]
     environment: dict[str, Any]
     cells: list[CellResult]
+    worst: list[Finding]
+    interrupted: bool
     reference_rows: dict[str, int]
     seconds: dict[str, float]
 
@@ -73,15 +79,6 @@ class RunResult:
     def findings(self) -> list[Finding]:
         """The worst finding of every cell, kind and tier, in the cells' order."""
         return [finding for result in self.cells for finding in result.findings.values()]
-
-    def worst_findings(self) -> list[Finding]:
-        """The worst finding of each kind over all cells, defects before inaccuracies."""
-        worst: dict[tuple[str, str], Finding] = {}
-        for finding in self.findings:
-            key = (finding.tier, finding.kind)
-            if key not in worst or finding.severity > worst[key].severity:
-                worst[key] = finding
-        return [worst[key] for key in sorted(worst)]
 
     @property
     def defective_cells(self) -> list[CellResult]:
@@ -96,7 +93,22 @@ class RunResult:
             "schema": 1,
             "plan": self.plan,
             "environment": self.environment,
+            "interrupted": self.interrupted,
             "reference_rows": self.reference_rows,
             "cells": [result.to_json() for result in self.cells],
-            "findings": [finding.to_json() for finding in self.findings],
+            "worst": [finding.to_json() for finding in self.worst],
+            "findings": [
+                finding.to_json(with_arrays=False) for finding in self.findings
+            ],
         }
+
+
+def worst_findings(cells: Iterable[CellResult]) -> list[Finding]:
+    """The worst finding of each kind over some cells, defects before inaccuracies."""
+    worst: dict[tuple[str, str], Finding] = {}
+    for result in cells:
+        for finding in result.findings.values():
+            key = (finding.tier, finding.kind)
+            if key not in worst or finding.severity > worst[key].severity:
+                worst[key] = finding
+    return [worst[key] for key in sorted(worst)]

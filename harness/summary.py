@@ -33,6 +33,7 @@ class Summary:
         inaccuracies: kind to judged rows that show it.
         vanishing_margin: smallest positive margin at which the gradient collapsed as a defect;
             infinity if it never did.
+        zero_margin: the same for a gradient that is exactly 0 in every component.
         plateau: smallest loss at which the path saturated; infinity if it never did.
     """
 
@@ -44,6 +45,7 @@ class Summary:
     defects: dict[str, int] = field(default_factory=dict)
     inaccuracies: dict[str, int] = field(default_factory=dict)
     vanishing_margin: float = math.inf
+    zero_margin: float = math.inf
     plateau: float = math.inf
 
     def add(
@@ -65,15 +67,14 @@ class Summary:
         _count(self.defects, measurement.defects)
         _count(self.inaccuracies, measurement.inaccuracies)
         collapsed = measurement.defects[kinds.GRADIENT_COLLAPSE] & (conditions.margin > 0)
-        if collapsed.any():
-            self.vanishing_margin = min(
-                self.vanishing_margin, float(conditions.margin[collapsed].min())
-            )
+        self.vanishing_margin = min(
+            self.vanishing_margin, _smallest(conditions.margin[collapsed])
+        )
+        self.zero_margin = min(
+            self.zero_margin, _smallest(conditions.margin[collapsed & measurement.zero_gradient])
+        )
         saturated = measurement.defects[kinds.SATURATION]
-        if saturated.any():
-            self.plateau = min(
-                self.plateau, float(observed_loss[saturated].astype(np.float64).min())
-            )
+        self.plateau = min(self.plateau, _smallest(observed_loss[saturated].astype(np.float64)))
 
     def merge(self, other: Summary) -> None:
         """Add another summary of the same cell; associative and commutative."""
@@ -90,6 +91,7 @@ class Summary:
             for kind, count in theirs.items():
                 mine[kind] = mine.get(kind, 0) + count
         self.vanishing_margin = min(self.vanishing_margin, other.vanishing_margin)
+        self.zero_margin = min(self.zero_margin, other.zero_margin)
         self.plateau = min(self.plateau, other.plateau)
 
     def rate(self, kind: str) -> float:
@@ -112,6 +114,7 @@ class Summary:
             "defects": {kind: count for kind, count in self.defects.items() if count},
             "inaccuracies": {kind: count for kind, count in self.inaccuracies.items() if count},
             "vanishing_margin": json_number(self.vanishing_margin),
+            "zero_margin": json_number(self.zero_margin),
             "plateau": json_number(self.plateau),
         }
 
@@ -127,6 +130,7 @@ class Summary:
             defects=dict(record["defects"]),
             inaccuracies=dict(record["inaccuracies"]),
             vanishing_margin=float(record["vanishing_margin"]),
+            zero_margin=float(record["zero_margin"]),
             plateau=float(record["plateau"]),
         )
 
@@ -139,6 +143,10 @@ _MEASURES = (
     "gradient_mixed",
     "gradient_scaled",
 )
+
+
+def _smallest(values: NDArray[np.float64]) -> float:
+    return float(values.min()) if values.size else math.inf
 
 
 def _count(counts: dict[str, int], flags: dict[str, NDArray[np.bool_]]) -> None:

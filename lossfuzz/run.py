@@ -23,8 +23,9 @@ from lossfuzz.harness.measure import (
     measure,
 )
 from lossfuzz.harness.reference.judge import Reference, reference_of
-from lossfuzz.harness.results import CellResult, RunResult
+from lossfuzz.harness.results import CellResult, RunResult, worst_findings
 from lossfuzz.harness.routes import route_of
+from lossfuzz.reduction import reduced
 from lossfuzz.strategies.recipes import Batch, expand
 
 if TYPE_CHECKING:
@@ -85,14 +86,21 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
     chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
     plan = replace(plan, devices=tuple(dict.fromkeys(chosen)))
     campaign = _Run(plan, watch)
-    watch.timed("routes", campaign.find_routes)
-    campaign.measure_all(progress or (lambda *_: None))
+    interrupted = False
+    try:
+        watch.timed("routes", campaign.find_routes)
+        campaign.measure_all(progress or (lambda *_: None))
+        watch.timed("reduce", campaign.reduce_findings)
+    except KeyboardInterrupt:
+        interrupted = True
     watch.add("total", time.perf_counter() - started)
     return RunResult(
         plan=plan.to_json(),
         environment={"versions": versions(), "devices": devices(tf)},
         cells=campaign.results,
+        worst=campaign.worst or worst_findings(campaign.results),
         reference_rows=campaign.reference_rows,
+        interrupted=interrupted,
         seconds=watch.seconds,
     )
 
@@ -111,6 +119,7 @@ class _Run:
             for mode in plan.modes
         ]
         self.runners: dict[int, CellRunner] = {}
+        self.worst: list[Finding] = []
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0}
 
     def find_routes(self) -> None:
@@ -128,6 +137,13 @@ class _Run:
             progress(done, total, f"{recipe.format} {recipe.family}")
             self._measure_batch(prepared, recipe_format)
         progress(1, 1, "done")
+
+    def reduce_findings(self) -> None:
+        """Make the worst finding of each kind small."""
+        cells = {result.cell.name: result.cell for result in self.results}
+        self.worst = worst_findings(self.results)
+        for position, finding in enumerate(self.worst):
+            self.worst[position] = reduced(finding, cells[finding.cell_name])
 
     def _prepared(self) -> Iterator[tuple[int, int, FloatFormat, _Prepared]]:
         """Batches in rounds over the formats, until the budget is spent."""

@@ -1,0 +1,123 @@
+"""The command line. Imports what a command needs when it is given, and nothing for ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lossfuzz.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 1 for defects or disagreements, 2 for misuse.
+
+    Args:
+        arguments: what to parse; by default the process's own.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except UsageError as error:
+        print(f"lossfuzz: error: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return USAGE_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="lossfuzz",
+        description="Fuzz TensorFlow's and Keras's losses against exact values and gradients.",
+    )
+    parser.add_argument("--version", action="version", version=f"lossfuzz {_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands)
+    listing = commands.add_parser("paths", help="list the loss paths and the cells they make")
+    listing.set_defaults(command=_paths)
+    referee = commands.add_parser(
+        "referee", help="compare the exact reference with Arb, row by row, on all families"
+    )
+    referee.add_argument("--rows", type=int, default=20_000, help="rows to compare (20000)")
+    referee.add_argument("--seed", type=int, default=0, help="seed of the rows (0)")
+    referee.set_defaults(command=_referee)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run loss paths on extreme logits and measure them",
+        description="Run every chosen cell (path, format, mode, device) on the same batches, "
+        "measure loss and gradient against exact values, and write a report.",
+    )
+    run.set_defaults(command=_run)
+    chosen = run.add_argument_group("what to run (each may be repeated, or be a comma list)")
+    for option, metavar, text in (
+        ("--paths", "PATTERN", "loss paths by name or shell pattern, such as 'keras/*' (all)"),
+        ("--formats", "FORMAT", "float16, bfloat16, float32 (all three)"),
+        ("--modes", "MODE", "eager, graph, xla (all three)"),
+        ("--device", "DEVICE", "such as CPU:0 or GPU:0 (all that TensorFlow lists)"),
+        ("--families", "FAMILY", "families of logits (all)"),
+        ("--shapes", "SHAPE", "shapes of batches, classes last, such as 256x10, or 'all'"),
+    ):
+        chosen.add_argument(option, action="append", metavar=metavar, help=text)
+    budget = run.add_argument_group("how much").add_mutually_exclusive_group()
+    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6144)")
+    budget.add_argument("--seconds", type=float, help="seconds of measuring, for all cells")
+    run.add_argument("--seed", type=int, default=0, help="seed of all batches (0)")
+    run.add_argument(
+        "--out", type=Path, default=Path("lossfuzz-report"), help="folder of the report"
+    )
+    run.add_argument("--strict", action="store_true", help="exit with 1 if any cell has a defect")
+    run.add_argument(
+        "--fail-above",
+        type=float,
+        metavar="SHARE",
+        help="exit with 1 if any kind of defect shows in more than this share of a cell's rows",
+    )
+    run.add_argument(
+        "--logical-cpus", type=int, default=1, metavar="N", help="split the CPU into N devices (1)"
+    )
+    run.add_argument("--quiet", action="store_true", help="print the verdict alone")
+
+
+def _version() -> str:
+    from lossfuzz import __version__
+
+    return __version__
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lossfuzz.commands import run_command
+
+    return run_command(options)
+
+
+def _paths(_: argparse.Namespace) -> int:
+    from lossfuzz.commands import paths_command
+
+    return paths_command()
+
+
+def _referee(options: argparse.Namespace) -> int:
+    from lossfuzz.commands import referee_command
+
+    return referee_command(options)

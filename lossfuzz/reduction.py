@@ -1,0 +1,95 @@
+"""Making findings small: fewer classes and simpler numbers that still show the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.formats import BINARY32, FloatFormat
+from lossfuzz.harness.measure import conditions_of, measure
+from lossfuzz.harness.reference.judge import reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.cells import Cell
+
+_SHOWS = {kinds.SATURATION: (kinds.SATURATION, kinds.INACCURATE_LOSS)}
+"""Kinds that a single row cannot show, and what it shows instead."""
+
+_SIZES = (2, 3)
+
+
+def reduced(finding: Finding, cell: Cell) -> Finding:
+    """The same kind of finding on a row of two or three classes, if there is one; else itself.
+
+    A mode disagreement is left as it is: it needs the other modes.
+    """
+    if finding.kind == kinds.MODE_DISAGREEMENT:
+        return finding
+    for size in _SIZES:
+        candidates = list(_candidates(finding, cell.format, size))
+        if candidates:
+            smaller = _first_that_shows(finding, cell, np.stack(candidates))
+            if smaller is not None:
+                return smaller
+    return finding
+
+
+def _candidates(finding: Finding, fmt: FloatFormat, size: int) -> Iterator[NDArray[Any]]:
+    """Rows of so many classes with the label first, simplest first."""
+    row = np.array(finding.logits)
+    if len(row) < size:
+        return
+    others = np.delete(row, finding.label)
+    finite = np.sort(others[np.isfinite(others)])[::-1]
+    for chosen in (finite[: size - 1], finite[::-1][: size - 1]):
+        if len(chosen) == size - 1:
+            kept = np.concatenate([[row[finding.label]], chosen])
+            lead = kept - kept.min()
+            yield fmt.cast(np.round(lead))
+            yield fmt.cast(lead)
+            yield fmt.cast(np.round(kept))
+            yield fmt.cast(kept)
+
+
+def _first_that_shows(finding: Finding, cell: Cell, rows: NDArray[Any]) -> Finding | None:
+    labels = np.zeros(len(rows), np.int32)
+    try:
+        observed = CellRunner(cell).run(rows, labels)
+    except UnavailableError:
+        return None
+    reference = reference_of(rows, labels, tuple({cell.format, BINARY32}))
+    conditions = conditions_of(rows, labels, reference)
+    measured = measure(observed.loss, observed.gradient, reference, labels, conditions)
+    flags = measured.defects if finding.tier == DEFECT else measured.inaccuracies
+    shown = [flags[kind] for kind in _SHOWS.get(finding.kind, (finding.kind,)) if kind in flags]
+    showing = np.flatnonzero(np.logical_or.reduce(shown))
+    if not showing.size:
+        return None
+    row = int(showing[0])
+    return replace(
+        finding,
+        logits=_floats(rows[row]),
+        label=0,
+        loss_dtype=observed.loss.dtype.name,
+        observed_loss=float(observed.loss[row]),
+        exact_loss=float(reference.loss[row]),
+        observed_gradient=_floats(observed.gradient[row]),
+        exact_gradient=_floats(reference.gradient[row]),
+        ulp_error=float(max(measured.loss_ulp[row], measured.gradient_ulp[row].max())),
+        mixed_error=float(max(measured.loss_mixed[row], measured.gradient_mixed[row].max())),
+        bound=float(measured.bound),
+        margin=float(conditions.margin[row]),
+    )
+
+
+def _floats(values: NDArray[Any]) -> tuple[float, ...]:
+    return tuple(values.astype(np.float64).tolist())

@@ -1,0 +1,104 @@
+"""The results on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from lossfuzz.harness.findings import DEFECT, KINDS
+from lossfuzz.reports import tables
+from lossfuzz.reports.snippet import snippet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results import RunResult
+
+_STYLES = {
+    "sound": "green",
+    "inaccurate": "yellow",
+    "defective": "bold red",
+    "unavailable": "dim",
+}
+_HEADINGS = {
+    "loss ULP": "loss ULP\nmedian/p99/max",
+    "gradient ULP": "gradient ULP\nmedian/p99/max",
+    "non-finite": "non-\nfinite",
+    "vanishes at": "gradient\nvanishes at",
+    "saturates at": "loss\nstops at",
+}
+
+
+def show(result: RunResult, console: Console) -> None:
+    """Print tables, worst findings and verdict."""
+    for device in dict.fromkeys(one.cell.device for one in result.cells):
+        console.print(_cell_table(result, device))
+    for finding in result.worst:
+        if finding.tier == DEFECT:
+            console.print(_panel(finding))
+    for finding in result.worst:
+        if finding.tier != DEFECT:
+            console.print(Text(tables.finding_title(finding), style="yellow"))
+            console.print(Text("  " + tables.finding_figures(finding)))
+    console.print(Text(tables.verdict(result), style="bold"))
+    for line in tables.saturation_note(result.cells):
+        console.print(Text("  " + line))
+    console.print(Text(tables.inaccuracy_note(result)))
+    console.print(Text(time_note(result), style="dim"))
+
+
+def _panel(finding: Finding) -> Panel:
+    explained = Text(KINDS[finding.kind] + "\n" + tables.finding_figures(finding))
+    code = Syntax(snippet(finding), "python", background_color="default", word_wrap=True)
+    title = escape(tables.finding_title(finding))
+    return Panel(Group(explained, code), title=title, title_align="left")
+
+
+def time_note(result: RunResult) -> str:
+    """Where the run's time went."""
+    seconds = result.seconds
+    total = seconds.get("total", 0.0)
+    inside = seconds.get("tensorflow", 0.0)
+    rows = result.reference_rows
+    return (
+        f"{total:.1f} s, {100 * inside / total if total else 0:.0f} % of it inside TensorFlow's "
+        f"loss paths; reference {seconds.get('reference', 0.0):.2f} s for {rows['rows']:,} rows "
+        f"({rows['extended']} went to extended precision, {rows['mpmath']} to mpmath), "
+        f"measuring {seconds.get('measure', 0.0):.1f} s."
+    )
+
+
+def _cell_table(result: RunResult, device: str) -> Table:
+    table = Table(
+        title=f"Softmax cross-entropy on {device}",
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in tables.COLUMNS:
+        table.add_column(
+            _HEADINGS.get(column, column),
+            overflow="fold",
+            no_wrap=column not in ("path", "route"),
+            min_width=10 if column == "route" else None,
+        )
+    previous = None
+    for row in tables.cell_rows([one for one in result.cells if one.cell.device == device]):
+        if previous not in (None, row.path):
+            table.add_section()
+        style = _STYLES[row.verdict]
+        name = "" if row.path == previous else escape(row.path)
+        table.add_row(
+            name, *(escape(text) for text in row.texts[:-1]), Text(row.texts[-1], style=style)
+        )
+        previous = row.path
+    return table
