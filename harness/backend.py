@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _silenced_stderr() -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
+        with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
             yield
     finally:
@@ -65,9 +66,7 @@ def _configure(tf: Any, logical_cpus: int) -> None:
         config.threading.set_intra_op_parallelism_threads(1)
         config.threading.set_inter_op_parallelism_threads(1)
         if logical_cpus > 1:
-            config.set_logical_device_configuration(
-                config.list_physical_devices("CPU")[0], wanted
-            )
+            config.set_logical_device_configuration(config.list_physical_devices("CPU")[0], wanted)
     except RuntimeError as error:
         if len(config.list_logical_devices("CPU")) < logical_cpus:
             raise BackendError(

@@ -27,7 +27,7 @@ KINDS: dict[str, str] = {
     NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is finite",
     LOSS_COLLAPSE: "the loss is 0 where the exact one does not round to 0",
     SATURATION: "the loss stops growing while the exact one grows",
-    GRADIENT_COLLAPSE: "the row's gradient vanishes into rounding errors while the exact one does not",
+    GRADIENT_COLLAPSE: "the row's gradient vanishes into rounding errors, the exact one does not",
     LABEL_GRADIENT_COLLAPSE: "the true class's component alone is 0 where the exact one is not",
     SIGN_FLIP: "a gradient component has the opposite sign of the exact one",
     INACCURATE_LOSS: "the loss errs by more than rounding can explain",

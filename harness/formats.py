@@ -125,7 +125,8 @@ def ordinals(values: NDArray[Any], fmt: FloatFormat) -> NDArray[np.int64]:
     sign_bit = 8 * fmt.dtype.itemsize - 1
     bits = np.ascontiguousarray(values, fmt.dtype).view(fmt.bits_dtype)
     magnitude = (bits & fmt.bits_dtype.type((1 << sign_bit) - 1)).astype(np.int64)
-    return np.where(bits >> fmt.bits_dtype.type(sign_bit) == 0, magnitude, -magnitude)
+    negative = bits >> fmt.bits_dtype.type(sign_bit) != 0
+    return np.asarray(np.where(negative, -magnitude, magnitude), np.int64)
 
 
 def from_ordinals(positions: ArrayLike, fmt: FloatFormat) -> NDArray[Any]:
@@ -146,12 +147,13 @@ def from_ordinals(positions: ArrayLike, fmt: FloatFormat) -> NDArray[Any]:
 def neighbours(values: NDArray[Any], steps: ArrayLike, fmt: FloatFormat) -> NDArray[Any]:
     """The numbers so many steps up (or, if negative, down) the format, ending at infinity."""
     limit = fmt.infinity_ordinal
-    return from_ordinals(np.clip(ordinals(values, fmt) + steps, -limit, limit), fmt)
+    moved = ordinals(values, fmt) + np.asarray(steps, np.int64)
+    return from_ordinals(np.clip(moved, -limit, limit), fmt)
 
 
 def ulp_distance(left: NDArray[Any], right: NDArray[Any], fmt: FloatFormat) -> NDArray[np.int64]:
     """How many numbers of the format lie between two of its numbers (not an ULP error)."""
-    return np.abs(ordinals(left, fmt) - ordinals(right, fmt))
+    return np.asarray(np.abs(ordinals(left, fmt) - ordinals(right, fmt)), np.int64)
 
 
 _EXPONENT_FIELD = np.int64(0x7FF0000000000000)
@@ -159,8 +161,9 @@ _EXPONENT_FIELD = np.int64(0x7FF0000000000000)
 
 def binade_exponent_bits(values: NDArray[np.float64], fmt: FloatFormat) -> NDArray[np.int64]:
     """The float64 bits of ``2**max(floor(log2 |value|), emin)``: the binade that sets the ulp."""
-    bits = values.view(np.int64) & _EXPONENT_FIELD
-    return np.maximum(bits, np.int64((fmt.emin + 1023) << 52), out=bits)
+    bits: NDArray[np.int64] = values.view(np.int64) & _EXPONENT_FIELD
+    np.maximum(bits, np.int64((fmt.emin + 1023) << 52), out=bits)
+    return bits
 
 
 def round_to_format(values: NDArray[np.float64], fmt: FloatFormat) -> NDArray[np.float64]:

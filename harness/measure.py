@@ -159,9 +159,7 @@ def measure(
             loss_scaled=_scaled(loss_error, conditions.loss * roundoff, loss_format),
             gradient_ulp=measured.gradient_ulp,
             gradient_mixed=measured.gradient_mixed,
-            gradient_scaled=_scaled(
-                gradient_error, conditions.gradient * fmt.unit_roundoff, fmt
-            ),
+            gradient_scaled=_scaled(gradient_error, conditions.gradient * fmt.unit_roundoff, fmt),
             bound=measured.bound,
             zero_gradient=(gradient == 0).all(axis=1),
             defects=defects,
@@ -230,8 +228,7 @@ def _flags(
     inaccuracies = {
         kinds.LOSS_COLLAPSE: collapsed & ~loss_beyond,
         kinds.GRADIENT_COLLAPSE: vanished & ~gradient_beyond,
-        kinds.LABEL_GRADIENT_COLLAPSE: label_vanished
-        & ~defects[kinds.LABEL_GRADIENT_COLLAPSE],
+        kinds.LABEL_GRADIENT_COLLAPSE: label_vanished & ~defects[kinds.LABEL_GRADIENT_COLLAPSE],
         kinds.SIGN_FLIP: flipped.any(axis=1) & ~defects[kinds.SIGN_FLIP],
         kinds.INACCURATE_LOSS: strict_loss & ~collapsed,
         kinds.INACCURATE_GRADIENT: strict_gradient & ~gradient_beyond,

@@ -97,9 +97,7 @@ class RunResult:
             "reference_rows": self.reference_rows,
             "cells": [result.to_json() for result in self.cells],
             "worst": [finding.to_json() for finding in self.worst],
-            "findings": [
-                finding.to_json(with_arrays=False) for finding in self.findings
-            ],
+            "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
 
 

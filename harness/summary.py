@@ -67,9 +67,7 @@ class Summary:
         _count(self.defects, measurement.defects)
         _count(self.inaccuracies, measurement.inaccuracies)
         collapsed = measurement.defects[kinds.GRADIENT_COLLAPSE] & (conditions.margin > 0)
-        self.vanishing_margin = min(
-            self.vanishing_margin, _smallest(conditions.margin[collapsed])
-        )
+        self.vanishing_margin = min(self.vanishing_margin, _smallest(conditions.margin[collapsed]))
         self.zero_margin = min(
             self.zero_margin, _smallest(conditions.margin[collapsed & measurement.zero_gradient])
         )

@@ -24,7 +24,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 for defects or disagreements, 2 for misuse.
+    """Run the command line; returns its exit code: 0, 1 for defects, 2 for misuse.
 
     Args:
         arguments: what to parse; by default the process's own.

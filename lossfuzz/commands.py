@@ -73,7 +73,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         return Plan(
             paths=tuple(paths_matching(_split(options.paths)) if options.paths else PATHS),
             formats=tuple(dict.fromkeys(formats)),
-            modes=tuple(mode for mode in MODES if mode in _chosen(options.modes, mode_named, MODES)),
+            modes=tuple(
+                mode for mode in MODES if mode in _chosen(options.modes, mode_named, MODES)
+            ),
             devices=tuple(_split(options.device)),
             families=tuple(dict.fromkeys(_chosen(options.families, _family, FAMILIES))),
             shapes=tuple(dict.fromkeys(shape for group in shapes for shape in group)),
@@ -93,7 +95,9 @@ def _split(values: Iterable[str] | None) -> list[str]:
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
-def _chosen(values: list[str] | None, parse: Callable[[str], Any], default: Any) -> list[Any]:
+def _chosen(
+    values: list[str] | None, parse: Callable[[str], Any], default: Iterable[Any]
+) -> list[Any]:
     if values is None:
         return list(default)
     try:

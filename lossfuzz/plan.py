@@ -12,6 +12,8 @@ from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lossfuzz.harness.paths.path import LossPath
 
 DEFAULT_ROWS = 6144
@@ -53,11 +55,17 @@ class Plan:
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
 
-    def recipes(self, fmt: FloatFormat, rows: int) -> list[Recipe]:
-        """The recipes of one format for so many rows; longer lists begin with shorter ones."""
+    def recipes(self, fmt: FloatFormat) -> Iterator[Recipe]:
+        """The recipes of one format: for the budget in rows, or without end."""
         return planned_recipes(
-            families=self.families, fmt=fmt, shapes=self.shapes, rows=rows, seed=self.seed
+            families=self.families, fmt=fmt, shapes=self.shapes, rows=self.rows, seed=self.seed
         )
+
+    def batches(self) -> int | None:
+        """How many batches the budget in rows makes for all formats; None if time decides."""
+        if self.rows is None:
+            return None
+        return len(self.formats) * sum(1 for _ in self.recipes(self.formats[0]))
 
     def to_json(self) -> dict[str, Any]:
         """The choices as JSON's types."""

@@ -84,9 +84,7 @@ def _same(left: RoundedRow, right: RoundedRow) -> bool:
     )
 
 
-def _kernel_agrees(
-    reference: Reference, exact: RoundedRow, fmt: FloatFormat, row: int
-) -> bool:
+def _kernel_agrees(reference: Reference, exact: RoundedRow, fmt: FloatFormat, row: int) -> bool:
     return (
         reference.rounded_loss(fmt)[row] == exact.loss[fmt]
         and reference.rounded_loss(BINARY32)[row] == exact.loss[BINARY32]

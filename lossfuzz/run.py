@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from lossfuzz.harness.backend import device_named, devices, start_tensorflow, ve
 from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner, Observed, UnavailableError
 from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
-from lossfuzz.harness.formats import BINARY32, FloatFormat, format_of
+from lossfuzz.harness.formats import BINARY32, FloatFormat, format_named, format_of
 from lossfuzz.harness.measure import (
     Conditions,
     Measurement,
@@ -25,8 +27,7 @@ from lossfuzz.harness.measure import (
 from lossfuzz.harness.reference.judge import Reference, reference_of
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
 from lossfuzz.harness.routes import route_of
-from lossfuzz.reduction import reduced
-from lossfuzz.strategies.recipes import Batch, expand
+from lossfuzz.strategies.recipes import Batch, Recipe, expand
 
 if TYPE_CHECKING:
     from lossfuzz.plan import Plan
@@ -127,16 +128,11 @@ class _Run:
         labels = np.array(_ROUTE_LABELS, np.int32)
         for result in self.results:
             try:
-                result.route = route_of(result.cell, result.cell.format.cast(_ROUTE_LOGITS), labels)
+                result.route = route_of(
+                    result.cell, result.cell.format.cast(_ROUTE_LOGITS), labels
+                )
             except UnavailableError as error:
                 result.unavailable = str(error)
-
-    def measure_all(self, progress: Progress) -> None:
-        for done, total, recipe_format, prepared in self._prepared():
-            recipe = prepared.batch.recipe
-            progress(done, total, f"{recipe.format} {recipe.family}")
-            self._measure_batch(prepared, recipe_format)
-        progress(1, 1, "done")
 
     def reduce_findings(self) -> None:
         """Make the worst finding of each kind small."""
@@ -145,25 +141,21 @@ class _Run:
         for position, finding in enumerate(self.worst):
             self.worst[position] = reduced(finding, cells[finding.cell_name])
 
-    def _prepared(self) -> Iterator[tuple[int, int, FloatFormat, _Prepared]]:
-        """Batches in rounds over the formats, until the budget is spent."""
-        deadline = None if self.plan.seconds is None else time.perf_counter() + self.plan.seconds
-        rows = self.plan.rows if self.plan.rows is not None else _ENDLESS_ROWS
-        recipes = {fmt: self.plan.recipes(fmt, rows) for fmt in self.plan.formats}
-        rounds = max(len(planned) for planned in recipes.values())
-        total = 0 if deadline is not None else rounds * len(recipes)
-        done = 0
-        for turn in range(rounds):
-            for fmt, planned in recipes.items():
-                if deadline is not None and time.perf_counter() > deadline and done > 0:
-                    return
-                recipe = planned[turn]
-                yield done, total, fmt, self.watch.timed(
-                    "reference", lambda recipe=recipe: self._prepare(expand(recipe))
-                )
-                done += 1
+    def measure_all(self, progress: Progress) -> None:
+        """Run batches in rounds over the formats, until the budget is spent."""
+        deadline = time.perf_counter() + (self.plan.seconds or math.inf)
+        total = self.plan.batches() or 0
+        streams = zip(*(self.plan.recipes(fmt) for fmt in self.plan.formats), strict=True)
+        for done, recipe in enumerate(itertools.chain.from_iterable(streams)):
+            if done and time.perf_counter() > deadline:
+                break
+            progress(done, total, f"{recipe.format} {recipe.family}")
+            self._measure_batch(self._prepare(recipe), format_named(recipe.format))
+        progress(1, 1, "reducing findings")
 
-    def _prepare(self, batch: Batch) -> _Prepared:
+    def _prepare(self, recipe: Recipe) -> _Prepared:
+        start = time.perf_counter()
+        batch = expand(recipe)
         formats = tuple(dict.fromkeys((format_of(batch.logits), BINARY32)))
         reference = reference_of(batch.rows, batch.row_labels, formats)
         count = len(batch.row_labels)
@@ -171,11 +163,9 @@ class _Run:
         self.reference_rows["float64"] += count - reference.extended_rows
         self.reference_rows["extended"] += reference.extended_rows - reference.mpmath_rows
         self.reference_rows["mpmath"] += reference.mpmath_rows
-        return _Prepared(
-            batch=batch,
-            reference=reference,
-            conditions=conditions_of(batch.rows, batch.row_labels, reference),
-        )
+        conditions = conditions_of(batch.rows, batch.row_labels, reference)
+        self.watch.add("reference", time.perf_counter() - start)
+        return _Prepared(batch=batch, reference=reference, conditions=conditions)
 
     def _measure_batch(self, prepared: _Prepared, fmt: FloatFormat) -> None:
         group: dict[str, tuple[CellResult, _Outcome]] = {}
@@ -227,9 +217,6 @@ class _Run:
             result.summary.add(outcome.measurement, outcome.observed.loss, prepared.conditions)
             _keep_findings(result, outcome, prepared)
         self.watch.add("measure", time.perf_counter() - start)
-
-
-_ENDLESS_ROWS = 1_000_000
 
 
 def _keep_findings(result: CellResult, outcome: _Outcome, prepared: _Prepared) -> None:

@@ -59,7 +59,7 @@ def uniform(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m
 def normal(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: float) -> Values:
     """Normal, at the scale of a network's logits: 1/32 to 32."""
     del fmt
-    return g.normal(size=(rows, classes)) * 2.0 ** (10 * m - 5)
+    return g.normal(0.0, 2.0 ** (10 * m - 5), (rows, classes))
 
 
 def margin_sweep(
@@ -90,7 +90,8 @@ def ties(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: f
     largest = np.broadcast_to(values.max(axis=1, keepdims=True), values.shape)
     shared = g.random((rows, classes)) < g.choice([0.1, 0.5, 1.0], (rows, 1))
     steps = g.integers(-1, 2, (rows, classes)) * g.integers(0, 2, (rows, 1))
-    return np.where(shared, neighbours(largest, steps, fmt), values).astype(np.float64)
+    shifted = neighbours(largest, steps, fmt)
+    return np.asarray(np.where(shared, shifted, values), np.float64)
 
 
 def offset(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: float) -> Values:
@@ -147,7 +148,9 @@ def masks(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: 
     return np.where(masked, -np.inf, values)
 
 
-def constant(g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: float) -> Values:
+def constant(
+    g: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, m: float
+) -> Values:
     """Every logit of a row is the same number: loss log(classes), gradient 1/classes."""
     return np.repeat(g.normal(size=(rows, 1)) * _scale(m, fmt), classes, axis=1)
 
@@ -168,7 +171,7 @@ def mixed_scales(
 ) -> Values:
     """Every row of the batch has a scale of its own."""
     scales = np.array([_scale(u * max(m, 0.1), fmt) for u in g.random(rows)])
-    return g.normal(size=(rows, classes)) * scales[:, None]
+    return g.normal(0.0, scales[:, None], (rows, classes))
 
 
 def large_labels(
@@ -213,10 +216,8 @@ def family_named(name: str) -> Family:
     return FAMILIES[name]
 
 
-def label_rows(
-    g: np.random.Generator, logits: NDArray[Any], family: str
-) -> NDArray[np.int32]:
-    """A label for every row: first, last, winning, losing, random, and here and there a masked one.
+def label_rows(g: np.random.Generator, logits: NDArray[Any], family: str) -> NDArray[np.int32]:
+    """A label for every row: first, last, winning, losing, random, rarely a masked one.
 
     Args:
         g: the recipe's generator.
@@ -226,7 +227,7 @@ def label_rows(
     rows, classes = logits.shape
     if family == large_labels.__name__:
         back = 2 * g.integers(0, max(1, classes // 4), rows)
-        return (classes - 1 - back).astype(np.int32)
+        return np.asarray(classes - 1 - back, np.int32)
     finite = np.isfinite(logits)
     wide = logits.astype(np.float64)
     rules = np.stack(
@@ -240,4 +241,4 @@ def label_rows(
     )
     chosen = rules[g.choice(5, rows, p=[0.1, 0.1, 0.3, 0.3, 0.2]), np.arange(rows)]
     masked = ~finite[np.arange(rows), chosen] & (g.random(rows) < 0.9)
-    return np.where(masked, rules[2], chosen).astype(np.int32)
+    return np.asarray(np.where(masked, rules[2], chosen), np.int32)

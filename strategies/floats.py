@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from lossfuzz.harness.formats import BINARY32, FloatFormat, from_ordinals, ordinals, round_to_format
+from lossfuzz.harness.formats import (
+    BINARY32,
+    FloatFormat,
+    from_ordinals,
+    ordinals,
+    round_to_format,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -54,8 +60,10 @@ def floats(
     finite = _rounded(low, high, fmt) | _by_ordinal(low, high, fmt)
     numbers = finite | st.sampled_from(special) if special else finite
     return numbers.filter(
-        lambda value: (allow_subnormal or value == 0 or not abs(value) < fmt.smallest_normal)
-        and (allow_negative_zero or value != 0 or math.copysign(1, value) > 0)
+        lambda value: (
+            (allow_subnormal or value == 0 or not abs(value) < fmt.smallest_normal)
+            and (allow_negative_zero or value != 0 or math.copysign(1, value) > 0)
+        )
     )
 
 
@@ -69,10 +77,12 @@ def _bound(value: float, fmt: FloatFormat, name: str) -> float:
 
 
 def _rounded(low: float, high: float, fmt: FloatFormat) -> SearchStrategy[float]:
-    width = 32 if fmt.precision <= BINARY32.precision else 64
-    return st.floats(low, high, width=width).map(
-        lambda value: float(round_to_format(np.array([value]), fmt)[0])
+    drawn = (
+        st.floats(low, high, width=32)
+        if fmt.precision <= BINARY32.precision
+        else st.floats(low, high)
     )
+    return drawn.map(lambda value: float(round_to_format(np.array([value]), fmt)[0]))
 
 
 def _by_ordinal(low: float, high: float, fmt: FloatFormat) -> SearchStrategy[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from lossfuzz.harness.formats import FloatFormat, format_named
 from lossfuzz.strategies.families import FAMILIES, family_named, label_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,7 +60,9 @@ class Recipe:
         family_named(self.family)
         format_named(self.format)
         if len(self.shape) < 2 or min(self.shape) < 1:
-            raise ValueError(f"expected a shape [..., rows, classes] of 1 or more, got {self.shape}")
+            raise ValueError(
+                f"expected a shape [..., rows, classes] of 1 or more, got {self.shape}"
+            )
         if not 0 <= self.magnitude < 1 or self.seed < 0:
             raise ValueError(
                 f"expected 0 <= magnitude < 1 and seed >= 0, got {self.magnitude}, {self.seed}"
@@ -102,7 +106,7 @@ class Batch:
 def expand(recipe: Recipe) -> Batch:
     """The batch that a recipe describes."""
     fmt = format_named(recipe.format)
-    rows, classes = int(np.prod(recipe.shape[:-1])), recipe.shape[-1]
+    rows, classes = math.prod(recipe.shape[:-1]), recipe.shape[-1]
     generator = np.random.default_rng([recipe.seed, zlib.crc32(recipe.family.encode())])
     values = FAMILIES[recipe.family](generator, rows, classes, fmt, recipe.magnitude)
     logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
@@ -123,30 +127,27 @@ def planned_recipes(
     families: Sequence[str],
     fmt: FloatFormat,
     shapes: Sequence[tuple[int, ...]],
-    rows: int,
     seed: int,
-) -> list[Recipe]:
-    """Recipes for at least so many rows: every family, then every shape, then again.
+    rows: int | None = None,
+) -> Iterator[Recipe]:
+    """Recipes for at least so many rows, or without end: every family, then every shape, again.
 
-    A pure function of its arguments. NumPy draws them, not Hypothesis, whose draws depend on the
-    constants in whatever modules are loaded.
+    A pure function of its arguments; longer plans begin with shorter ones. NumPy draws them, not
+    Hypothesis, whose draws depend on the constants in whatever modules are loaded.
     """
-    planned: list[Recipe] = []
-    total = 0
-    while total < rows:
-        turn = len(planned)
+    planned = 0
+    for turn in itertools.count():
+        if rows is not None and planned >= rows:
+            return
         family = families[turn % len(families)]
         shape = shapes[(turn // len(families)) % len(shapes)]
         key = zlib.crc32(f"{fmt.name} {family} {shape}".encode())
         generator = np.random.default_rng([seed, key, turn])
-        planned.append(
-            Recipe(
-                family=family,
-                format=fmt.dtype_name,
-                shape=shape,
-                seed=int(generator.integers(0, 2**32)),
-                magnitude=float(np.round(generator.random() * 0.999, 3)),
-            )
+        yield Recipe(
+            family=family,
+            format=fmt.dtype_name,
+            shape=shape,
+            seed=int(generator.integers(0, 2**32)),
+            magnitude=float(np.round(generator.random() * 0.999, 3)),
         )
-        total += int(np.prod(shape[:-1]))
-    return planned
+        planned += math.prod(shape[:-1])

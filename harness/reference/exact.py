@@ -175,7 +175,7 @@ def _decide_all(
 
 def _decide(value: Any, precision: int, formats: Sequence[FloatFormat]) -> Rounded | None:
     """The roundings of an enclosed value to all formats, or None where one is undecided."""
-    sign, mantissa, exponent, _ = value._mpf_  # noqa: SLF001 - mpmath's documented raw form
+    sign, mantissa, exponent, _ = value._mpf_
     if mantissa == 0:
         return dict.fromkeys(formats, 0.0)
     shift = precision + 8 - int(mantissa).bit_length()  # so that the slack is a whole number

@@ -107,7 +107,7 @@ def _check(logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> None:
 def _decided(
     values: kernel.KernelValues, loss_formats: Sequence[FloatFormat], fmt: FloatFormat
 ) -> NDArray[np.bool_]:
-    decided = ~_gradient_near_boundary(values, fmt).any(axis=1)
+    decided = np.asarray(~_gradient_near_boundary(values, fmt).any(axis=1))
     for loss_format in loss_formats:
         decided &= ~_loss_near_boundary(values, loss_format)
     return decided
@@ -205,14 +205,10 @@ def _agreeing(
     values: NDArray[np.float64], rounded: NDArray[np.float64], fmt: FloatFormat
 ) -> NDArray[np.float64]:
     """The values, moved by one step of float64 where they would round to another number."""
-    return np.where(
-        round_to_format(values, fmt) == rounded, values, np.nextafter(values, rounded)
-    )
+    return np.where(round_to_format(values, fmt) == rounded, values, np.nextafter(values, rounded))
 
 
-def _by_mpmath_alone(
-    logits: NDArray[np.float64], labels: NDArray[np.int64]
-) -> Reference:
+def _by_mpmath_alone(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Reference:
     loss = np.full(len(labels), np.nan)
     gradient = np.full(logits.shape, np.nan)
     judged = np.array(

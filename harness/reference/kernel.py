@@ -169,4 +169,3 @@ def _folded_sum(terms: NDArray[Any]) -> NDArray[Any]:
         folded[:, : terms.shape[1] - half] += terms[:, half:]
         terms = folded
     return terms[:, 0].copy()
-
