@@ -10,9 +10,7 @@ import numpy as np
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.findings import DEFECT, Finding
-from lossfuzz.harness.formats import BINARY32, FloatFormat
-from lossfuzz.harness.measure import conditions_of, measure
-from lossfuzz.harness.reference.judge import reference_of
+from lossfuzz.harness.outcome import outcome_of, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.formats import FloatFormat
 
 _SHOWS = {kinds.SATURATION: (kinds.SATURATION, kinds.INACCURATE_LOSS)}
 """Kinds that a single row cannot show, and what it shows instead."""
@@ -61,35 +60,16 @@ def _candidates(finding: Finding, fmt: FloatFormat, size: int) -> Iterator[NDArr
 
 
 def _first_that_shows(finding: Finding, cell: Cell, rows: NDArray[Any]) -> Finding | None:
-    labels = np.zeros(len(rows), np.int32)
+    prepared = prepare(rows, np.zeros(len(rows), np.int32), finding.recipe)
     try:
-        observed = CellRunner(cell).run(rows, labels)
+        outcome = outcome_of(CellRunner(cell), prepared)
     except UnavailableError:
         return None
-    reference = reference_of(rows, labels, tuple({cell.format, BINARY32}))
-    conditions = conditions_of(rows, labels, reference)
-    measured = measure(observed.loss, observed.gradient, reference, labels, conditions)
+    measured = outcome.measurement
     flags = measured.defects if finding.tier == DEFECT else measured.inaccuracies
     shown = [flags[kind] for kind in _SHOWS.get(finding.kind, (finding.kind,)) if kind in flags]
     showing = np.flatnonzero(np.logical_or.reduce(shown))
     if not showing.size:
         return None
-    row = int(showing[0])
-    return replace(
-        finding,
-        logits=_floats(rows[row]),
-        label=0,
-        loss_dtype=observed.loss.dtype.name,
-        observed_loss=float(observed.loss[row]),
-        exact_loss=float(reference.loss[row]),
-        observed_gradient=_floats(observed.gradient[row]),
-        exact_gradient=_floats(reference.gradient[row]),
-        ulp_error=float(max(measured.loss_ulp[row], measured.gradient_ulp[row].max())),
-        mixed_error=float(max(measured.loss_mixed[row], measured.gradient_mixed[row].max())),
-        bound=float(measured.bound),
-        margin=float(conditions.margin[row]),
-    )
-
-
-def _floats(values: NDArray[Any]) -> tuple[float, ...]:
-    return tuple(values.astype(np.float64).tolist())
+    smaller = outcome.finding(finding.kind, finding.tier, int(showing[0]))
+    return replace(smaller, row=finding.row)

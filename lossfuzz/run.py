@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +14,16 @@ import numpy as np
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner, Observed, UnavailableError
-from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
-from lossfuzz.harness.formats import BINARY32, FloatFormat, format_named, format_of
-from lossfuzz.harness.measure import (
-    Conditions,
-    Measurement,
-    conditions_of,
-    disagreements,
-    measure,
-)
-from lossfuzz.harness.reference.judge import Reference, reference_of
+from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.measure import disagreements
+from lossfuzz.harness.outcome import Outcome, Prepared, outcome_of, prepare
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
 from lossfuzz.harness.routes import route_of
-from lossfuzz.strategies.recipes import Batch, Recipe, expand
+from lossfuzz.reduction import reduced
+from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
+    from lossfuzz.harness.findings import Finding
     from lossfuzz.plan import Plan
 
 Progress = Callable[[int, int, str], None]
@@ -39,39 +33,8 @@ _ROUTE_LOGITS = [[0.0, 3.0, 1.0], [2.0, 0.0, -1.0]]
 _ROUTE_LABELS = [0, 0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A batch with all that its cells share."""
-
-    batch: Batch
-    reference: Reference
-    conditions: Conditions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    observed: Observed
-    measurement: Measurement
-
-
-class _Stopwatch:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def add(self, phase: str, seconds: float) -> None:
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
-
-    def timed(self, phase: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = call()
-        self.add(phase, time.perf_counter() - start)
-        return result
-
-
 def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) -> RunResult:
-    """Carry out a plan in this process.
+    """Carry out a plan in this process; Ctrl-C ends it early, with what was measured until then.
 
     Args:
         plan: what to run.
@@ -82,36 +45,35 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
     """
     started = time.perf_counter()
-    watch = _Stopwatch()
-    tf = watch.timed("start", lambda: start_tensorflow(logical_cpus=logical_cpus))
+    tf = start_tensorflow(logical_cpus=logical_cpus)
     chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
-    plan = replace(plan, devices=tuple(dict.fromkeys(chosen)))
-    campaign = _Run(plan, watch)
+    campaign = _Run(replace(plan, devices=tuple(dict.fromkeys(chosen))))
+    campaign.spend("start", started)
     interrupted = False
     try:
-        watch.timed("routes", campaign.find_routes)
+        campaign.find_routes()
         campaign.measure_all(progress or (lambda *_: None))
-        watch.timed("reduce", campaign.reduce_findings)
+        campaign.reduce_findings()
     except KeyboardInterrupt:
         interrupted = True
-    watch.add("total", time.perf_counter() - started)
+    campaign.spend("total", started)
     return RunResult(
-        plan=plan.to_json(),
+        plan=campaign.plan.to_json(),
         environment={"versions": versions(), "devices": devices(tf)},
         cells=campaign.results,
         worst=campaign.worst or worst_findings(campaign.results),
-        reference_rows=campaign.reference_rows,
         interrupted=interrupted,
-        seconds=watch.seconds,
+        reference_rows=campaign.reference_rows,
+        seconds=campaign.seconds,
     )
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, plan: Plan, watch: _Stopwatch) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.watch = watch
+        self.seconds: dict[str, float] = {}
         self.results = [
             CellResult(Cell(path=path, format=fmt, mode=mode, device=device))
             for path in plan.paths
@@ -119,12 +81,17 @@ class _Run:
             for device in plan.devices
             for mode in plan.modes
         ]
-        self.runners: dict[int, CellRunner] = {}
+        self.runners: dict[str, CellRunner] = {}
         self.worst: list[Finding] = []
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0}
 
+    def spend(self, phase: str, started: float) -> None:
+        """Book the time since a start under a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+
     def find_routes(self) -> None:
         """Learn every cell's route; a path that refuses a tame batch is unavailable."""
+        started = time.perf_counter()
         labels = np.array(_ROUTE_LABELS, np.int32)
         for result in self.results:
             try:
@@ -133,13 +100,7 @@ class _Run:
                 )
             except UnavailableError as error:
                 result.unavailable = str(error)
-
-    def reduce_findings(self) -> None:
-        """Make the worst finding of each kind small."""
-        cells = {result.cell.name: result.cell for result in self.results}
-        self.worst = worst_findings(self.results)
-        for position, finding in enumerate(self.worst):
-            self.worst[position] = reduced(finding, cells[finding.cell_name])
+        self.spend("routes", started)
 
     def measure_all(self, progress: Progress) -> None:
         """Run batches in rounds over the formats, until the budget is spent."""
@@ -150,114 +111,70 @@ class _Run:
             if done and time.perf_counter() > deadline:
                 break
             progress(done, total, f"{recipe.format} {recipe.family}")
-            self._measure_batch(self._prepare(recipe), format_named(recipe.format))
+            self._measure_batch(self._prepare(recipe), recipe.format)
         progress(1, 1, "reducing findings")
 
-    def _prepare(self, recipe: Recipe) -> _Prepared:
-        start = time.perf_counter()
+    def reduce_findings(self) -> None:
+        """Make the worst finding of each kind small."""
+        started = time.perf_counter()
+        cells = {result.cell.name: result.cell for result in self.results}
+        found = worst_findings(self.results)
+        self.worst = [reduced(finding, cells[finding.cell_name]) for finding in found]
+        self.spend("reduce", started)
+
+    def _prepare(self, recipe: Recipe) -> Prepared:
+        started = time.perf_counter()
         batch = expand(recipe)
-        formats = tuple(dict.fromkeys((format_of(batch.logits), BINARY32)))
-        reference = reference_of(batch.rows, batch.row_labels, formats)
-        count = len(batch.row_labels)
-        self.reference_rows["rows"] += count
-        self.reference_rows["float64"] += count - reference.extended_rows
+        prepared = prepare(batch.logits, batch.labels, recipe.to_json())
+        reference = prepared.reference
+        rows = len(prepared.row_labels)
+        self.reference_rows["rows"] += rows
+        self.reference_rows["float64"] += rows - reference.extended_rows
         self.reference_rows["extended"] += reference.extended_rows - reference.mpmath_rows
         self.reference_rows["mpmath"] += reference.mpmath_rows
-        conditions = conditions_of(batch.rows, batch.row_labels, reference)
-        self.watch.add("reference", time.perf_counter() - start)
-        return _Prepared(batch=batch, reference=reference, conditions=conditions)
+        self.spend("reference", started)
+        return prepared
 
-    def _measure_batch(self, prepared: _Prepared, fmt: FloatFormat) -> None:
-        group: dict[str, tuple[CellResult, _Outcome]] = {}
-        previous: tuple[str, str] | None = None
-        for index, result in enumerate(self.results):
-            if result.cell.format != fmt or result.unavailable is not None:
-                continue
-            key = (result.cell.path.name, result.cell.device)
-            if key != previous:
-                self._close_group(group, prepared)
-                group, previous = {}, key
-            outcome = self._run_cell(index, result, prepared)
-            if outcome is not None:
-                group[result.cell.mode] = (result, outcome)
-        self._close_group(group, prepared)
+    def _measure_batch(self, prepared: Prepared, dtype_name: str) -> None:
+        """Run a batch through every cell of its format, all modes of a path side by side."""
+        open_cells = [
+            result
+            for result in self.results
+            if result.cell.format.dtype_name == dtype_name and result.unavailable is None
+        ]
+        for _, group in itertools.groupby(open_cells, key=_path_and_device):
+            outcomes = {}
+            for result in group:
+                outcome = self._run_cell(result, prepared)
+                if outcome is not None:
+                    outcomes[result.cell.mode] = (result, outcome)
+            if outcomes:
+                self._summarise(outcomes)
 
-    def _run_cell(self, index: int, result: CellResult, prepared: _Prepared) -> _Outcome | None:
-        batch = prepared.batch
-        if index not in self.runners:
-            self.runners[index] = CellRunner(result.cell)
+    def _run_cell(self, result: CellResult, prepared: Prepared) -> Outcome | None:
+        runner = self.runners.setdefault(result.cell.name, CellRunner(result.cell))
+        started = time.perf_counter()
         try:
-            observed = self.runners[index].run(batch.logits, batch.labels)
+            outcome = outcome_of(runner, prepared)
         except UnavailableError as error:
             result.unavailable = str(error)
             return None
-        self.watch.add("tensorflow", observed.seconds)
-        measurement = self.watch.timed(
-            "measure",
-            lambda: measure(
-                observed.loss,
-                observed.gradient,
-                prepared.reference,
-                batch.row_labels,
-                prepared.conditions,
-            ),
-        )
-        return _Outcome(observed=observed, measurement=measurement)
+        self.spend("measure", started + outcome.observed.seconds)
+        self.spend("tensorflow", time.perf_counter() - outcome.observed.seconds)
+        return outcome
 
-    def _close_group(
-        self, group: dict[str, tuple[CellResult, _Outcome]], prepared: _Prepared
-    ) -> None:
-        """Summarise the modes of one path on one batch, once all of them are known."""
-        if not group:
-            return
-        start = time.perf_counter()
-        apart = disagreements({mode: outcome.measurement for mode, (_, outcome) in group.items()})
-        for mode, (result, outcome) in group.items():
+    def _summarise(self, outcomes: dict[str, tuple[CellResult, Outcome]]) -> None:
+        started = time.perf_counter()
+        apart = disagreements({mode: one.measurement for mode, (_, one) in outcomes.items()})
+        for mode, (result, outcome) in outcomes.items():
             outcome.measurement.defects[kinds.MODE_DISAGREEMENT] = apart[mode]
-            result.summary.add(outcome.measurement, outcome.observed.loss, prepared.conditions)
-            _keep_findings(result, outcome, prepared)
-        self.watch.add("measure", time.perf_counter() - start)
+            result.summary.add(
+                outcome.measurement, outcome.observed.loss, outcome.prepared.conditions
+            )
+            for finding in outcome.worst_findings():
+                result.keep_worst(finding)
+        self.spend("measure", started)
 
 
-def _keep_findings(result: CellResult, outcome: _Outcome, prepared: _Prepared) -> None:
-    measurement = outcome.measurement
-    mixed = np.maximum(measurement.loss_mixed, measurement.gradient_mixed.max(axis=1))
-    strict = np.maximum(measurement.loss_ulp, measurement.gradient_ulp.max(axis=1))
-    for tier, flags in ((DEFECT, measurement.defects), (INACCURACY, measurement.inaccuracies)):
-        for kind, flagged in flags.items():
-            rows = np.flatnonzero(flagged)
-            if rows.size:
-                worst = int(rows[(mixed if tier == DEFECT else strict)[rows].argmax()])
-                result.keep_worst(_finding(kind, tier, result.cell, outcome, prepared, worst))
-
-
-def _finding(
-    kind: str, tier: str, cell: Cell, outcome: _Outcome, prepared: _Prepared, row: int
-) -> Finding:
-    batch, reference, measurement = prepared.batch, prepared.reference, outcome.measurement
-    observed = outcome.observed
-    return Finding(
-        kind=kind,
-        tier=tier,
-        path=cell.path.name,
-        format=cell.format.dtype_name,
-        mode=cell.mode,
-        device=cell.device,
-        logits=_floats(batch.rows[row]),
-        label=int(batch.row_labels[row]),
-        loss_dtype=observed.loss.dtype.name,
-        observed_loss=float(observed.loss[row]),
-        exact_loss=float(reference.loss[row]),
-        observed_gradient=_floats(observed.gradient[row]),
-        exact_gradient=_floats(reference.gradient[row]),
-        ulp_error=float(max(measurement.loss_ulp[row], measurement.gradient_ulp[row].max())),
-        mixed_error=float(max(measurement.loss_mixed[row], measurement.gradient_mixed[row].max())),
-        bound=float(measurement.bound),
-        margin=float(prepared.conditions.margin[row]),
-        recipe=batch.recipe.to_json(),
-        row=row,
-    )
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(values.astype(np.float64).tolist())
+def _path_and_device(result: CellResult) -> tuple[Any, ...]:
+    return result.cell.path.name, result.cell.device

@@ -1,0 +1,145 @@
+"""What one cell did on one batch, with all that is needed to report on any of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
+from lossfuzz.harness.formats import BINARY32, format_of
+from lossfuzz.harness.measure import Conditions, Measurement, conditions_of, measure
+from lossfuzz.harness.reference.judge import Reference, reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.execution import CellRunner, Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A batch with its exact values, shared by all cells that run it.
+
+    Attributes:
+        logits: shape ``[..., classes]``.
+        labels: shape ``[...]``.
+        reference: of its rows.
+        conditions: of its rows.
+        recipe: where the batch came from, as JSON's types.
+    """
+
+    logits: NDArray[Any]
+    labels: NDArray[np.int32]
+    reference: Reference
+    conditions: Conditions
+    recipe: dict[str, Any]
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """The logits as ``[rows, classes]``."""
+        return self.logits.reshape(-1, self.logits.shape[-1])
+
+    @property
+    def row_labels(self) -> NDArray[np.int32]:
+        """The labels as ``[rows]``."""
+        return self.labels.reshape(-1)
+
+
+def prepare(logits: NDArray[Any], labels: NDArray[np.int32], recipe: dict[str, Any]) -> Prepared:
+    """Compute a batch's exact values, decided for losses in the logits' format and in binary32."""
+    rows, row_labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    formats = tuple(dict.fromkeys((format_of(logits), BINARY32)))
+    reference = reference_of(rows, row_labels, formats)
+    return Prepared(
+        logits=logits,
+        labels=labels,
+        reference=reference,
+        conditions=conditions_of(rows, row_labels, reference),
+        recipe=recipe,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A cell's results for a batch, and what they measure.
+
+    Attributes:
+        runner: of the cell.
+        prepared: the batch.
+        observed: what the cell returned.
+        measurement: its errors and flags.
+    """
+
+    runner: CellRunner
+    prepared: Prepared
+    observed: Observed
+    measurement: Measurement
+
+    def worst_findings(self) -> Iterator[Finding]:
+        """For every kind and tier that the batch shows, its worst row."""
+        measured = self.measurement
+        mixed = np.maximum(measured.loss_mixed, measured.gradient_mixed.max(axis=1))
+        strict = np.maximum(measured.loss_ulp, measured.gradient_ulp.max(axis=1))
+        for tier, flags, errors in (
+            (DEFECT, measured.defects, mixed),
+            (INACCURACY, measured.inaccuracies, strict),
+        ):
+            for kind, flagged in flags.items():
+                rows = np.flatnonzero(flagged)
+                if rows.size:
+                    yield self.finding(kind, tier, int(rows[errors[rows].argmax()]))
+
+    def finding(self, kind: str, tier: str, row: int) -> Finding:
+        """The record of one row."""
+        prepared, measured, observed = self.prepared, self.measurement, self.observed
+        cell, reference = self.runner.cell, prepared.reference
+        return Finding(
+            kind=kind,
+            tier=tier,
+            path=cell.path.name,
+            format=cell.format.dtype_name,
+            mode=cell.mode,
+            device=cell.device,
+            logits=_floats(prepared.rows[row]),
+            label=int(prepared.row_labels[row]),
+            loss_dtype=observed.loss.dtype.name,
+            observed_loss=float(observed.loss[row]),
+            exact_loss=float(reference.loss[row]),
+            observed_gradient=_floats(observed.gradient[row]),
+            exact_gradient=_floats(reference.gradient[row]),
+            ulp_error=float(max(measured.loss_ulp[row], measured.gradient_ulp[row].max())),
+            mixed_error=float(max(measured.loss_mixed[row], measured.gradient_mixed[row].max())),
+            bound=float(measured.bound),
+            margin=float(prepared.conditions.margin[row]),
+            recipe=prepared.recipe,
+            row=row,
+        )
+
+
+def outcome_of(runner: CellRunner, prepared: Prepared) -> Outcome:
+    """Run a cell on a batch and measure it.
+
+    Raises:
+        UnavailableError: the path refused.
+    """
+    observed = runner.run(prepared.logits, prepared.labels)
+    return Outcome(
+        runner=runner,
+        prepared=prepared,
+        observed=observed,
+        measurement=measure(
+            observed.loss,
+            observed.gradient,
+            prepared.reference,
+            prepared.row_labels,
+            prepared.conditions,
+        ),
+    )
+
+
+def _floats(values: NDArray[Any]) -> tuple[float, ...]:
+    return tuple(values.astype(np.float64).tolist())
