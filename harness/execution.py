@@ -86,10 +86,11 @@ def _training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
     import tensorflow as tf
 
     def step(logits: Any, labels: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            loss = cell.path.call(logits, labels, cell.format)
-        gradient = tape.gradient(loss, logits)
+        with tf.device(cell.device):  # again inside, since a traced body does not inherit it
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                loss = cell.path.call(logits, labels, cell.format)
+            gradient = tape.gradient(loss, logits)
         if gradient is None:
             raise UnavailableError("the path has no gradient with respect to the logits")
         return loss, gradient

@@ -152,10 +152,12 @@ class _Run:
                 self._summarise(outcomes)
 
     def _run_cell(self, result: CellResult, prepared: Prepared) -> Outcome | None:
-        runner = self.runners.setdefault(result.cell.name, CellRunner(result.cell))
+        name = result.cell.name
+        if name not in self.runners:
+            self.runners[name] = CellRunner(result.cell)
         started = time.perf_counter()
         try:
-            outcome = outcome_of(runner, prepared)
+            outcome = outcome_of(self.runners[name], prepared)
         except UnavailableError as error:
             result.unavailable = str(error)
             return None
