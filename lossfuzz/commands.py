@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from lossfuzz.errors import UsageError
@@ -149,13 +156,18 @@ def _run_with_progress(plan: Plan, logical_cpus: int) -> RunResult:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _progress(*columns) as bar:
         task = bar.add_task("starting TensorFlow, tracing routes", total=None)
 
         def progress(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total or None, description=what)
 
         return run(plan, logical_cpus=logical_cpus, progress=progress)
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def write(result: RunResult, folder: Path) -> list[Path]:
@@ -219,7 +231,7 @@ def referee_command(options: argparse.Namespace) -> int:
     console = _console()
     table = Table("family", "rows", "values", "mpmath vs Arb", "kernel vs mpmath", padding=(0, 1))
     total = [0, 0, 0, 0]
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with _progress() as bar:
         task = bar.add_task("comparing", total=len(FAMILIES))
         for verdict in compare(options.rows, options.seed):
             figures = (verdict.rows, verdict.values, verdict.arb, verdict.kernel)

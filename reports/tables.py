@@ -55,8 +55,10 @@ def number(value: float) -> str:
         return "-"
     if value == 0 or math.isinf(value):
         return f"{value:.0f}"
-    if 100 <= abs(value) < 1e4 or (value == round(value, 1) and 10 <= abs(value) < 100):
-        return f"{value:.4g}"
+    if 100 <= abs(value) < 1e4:
+        return f"{value:.0f}"
+    if 10 <= abs(value) < 100:
+        return f"{value:.3g}"
     return f"{value:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 

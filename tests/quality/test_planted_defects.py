@@ -180,15 +180,14 @@ def test_label_ids_in_a_half_format_are_noticed(fmt):
 
     runner = CellRunner(Cell(path=path(call), format=fmt, mode="eager", device="CPU:0"))
     recipe = next(
-        planned_recipes(
-            families=("large_labels",), fmt=fmt, shapes=((4, 32000),), rows=4, seed=0
-        )
+        planned_recipes(families=("large_labels",), fmt=fmt, shapes=((4, 32000),), rows=4, seed=0)
     )
     batch = expand(recipe)
     outcome = outcome_of(runner, prepare(batch.logits, batch.labels, recipe.to_json()))
-    assert outcome.measurement.defects[kinds.INACCURATE_GRADIENT].any() or outcome.measurement.defects[
-        kinds.SIGN_FLIP
-    ].any()
+    assert (
+        outcome.measurement.defects[kinds.INACCURATE_GRADIENT].any()
+        or outcome.measurement.defects[kinds.SIGN_FLIP].any()
+    )
 
 
 def test_findings_of_a_planted_defect_carry_their_row():

@@ -76,7 +76,9 @@ def test_neighbours_stop_at_infinity():
 def test_ordinals_of_float32_agree_with_nextafter():
     values = np.random.default_rng(0).integers(0, 2**31 - 2**24, 1000).astype(np.uint32)
     stored = values.view(np.float32)
-    assert np.array_equal(neighbours(stored, 1, BINARY32), np.nextafter(stored, np.float32(np.inf)))
+    assert np.array_equal(
+        neighbours(stored, 1, BINARY32), np.nextafter(stored, np.float32(np.inf))
+    )
 
 
 @pytest.mark.parametrize("fmt", HALVES, ids=lambda fmt: fmt.name)
@@ -96,17 +98,15 @@ def test_rounding_between_every_pair_of_neighbours_is_to_nearest_even(fmt):
     assert np.array_equal(round_to_format(np.nextafter(middle, np.inf), fmt), high)
 
 
-@pytest.mark.parametrize("fmt", (BINARY16, BFLOAT16, BINARY32), ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("fmt", [BINARY16, BFLOAT16, BINARY32], ids=lambda fmt: fmt.name)
 def test_rounding_overflows_from_half_an_ulp_beyond_the_largest(fmt):
     limit = fmt.largest_finite + 2.0 ** (fmt.emax - fmt.precision)
     inside = np.array([np.nextafter(limit, 0), -np.nextafter(limit, 0)])
-    assert np.array_equal(
-        round_to_format(inside, fmt), [fmt.largest_finite, -fmt.largest_finite]
-    )
+    assert np.array_equal(round_to_format(inside, fmt), [fmt.largest_finite, -fmt.largest_finite])
     assert np.array_equal(round_to_format(np.array([limit, -limit]), fmt), [np.inf, -np.inf])
 
 
-@pytest.mark.parametrize("fmt", (BINARY16, BFLOAT16, BINARY32), ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("fmt", [BINARY16, BFLOAT16, BINARY32], ids=lambda fmt: fmt.name)
 def test_rounding_agrees_with_exact_rationals(fmt):
     generator = np.random.default_rng(1)
     values = generator.normal(size=2000) * 2.0 ** generator.uniform(

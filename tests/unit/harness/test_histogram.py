@@ -37,7 +37,11 @@ def test_merging_is_associative_and_commutative(first, second, third):
     right = filled(third)
     right.merge(filled(first))
     right.merge(filled(second))
-    assert left.to_json() == right.to_json() == filled(np.concatenate([first, second, third])).to_json()
+    assert (
+        left.to_json()
+        == right.to_json()
+        == filled(np.concatenate([first, second, third])).to_json()
+    )
 
 
 @given(errors)

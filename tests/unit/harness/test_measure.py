@@ -26,7 +26,11 @@ def measured(loss=None, gradient=None):
 
 
 def defects(measurement):
-    return {kind: np.flatnonzero(rows).tolist() for kind, rows in measurement.defects.items() if rows.any()}
+    return {
+        kind: np.flatnonzero(rows).tolist()
+        for kind, rows in measurement.defects.items()
+        if rows.any()
+    }
 
 
 def inaccuracies(measurement):
@@ -156,7 +160,11 @@ def test_the_defect_bound_never_exceeds_half_the_value():
 
 
 def test_summaries_merge_in_any_order_and_survive_json():
-    batches = [measured(), measured(loss=[16, 0, 16, math.nan]), measured(gradient=REFERENCE.gradient * 0)]
+    batches = [
+        measured(),
+        measured(loss=[16, 0, 16, math.nan]),
+        measured(gradient=REFERENCE.gradient * 0),
+    ]
 
     def summary(order):
         total = Summary()

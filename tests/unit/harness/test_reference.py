@@ -32,7 +32,8 @@ def exact(logits, label, fmt=BINARY64):
 
 def same(left, right, formats):
     return all(
-        left.loss[fmt] == right.loss[fmt] and np.array_equal(left.gradient[fmt], right.gradient[fmt])
+        left.loss[fmt] == right.loss[fmt]
+        and np.array_equal(left.gradient[fmt], right.gradient[fmt])
         for fmt in formats
     )
 
@@ -148,7 +149,9 @@ def test_the_kernels_bound_holds(recipe):
         truth = right.gradient[BINARY64]
         error = np.abs(values.gradient[row] - truth)
         assert (error <= limit * np.abs(truth) + kernel.ABSOLUTE_BOUND).all()
-        assert abs(values.loss[row] - right.loss[BINARY64]) <= limit * right.loss[BINARY64] + 1e-290
+        assert (
+            abs(values.loss[row] - right.loss[BINARY64]) <= limit * right.loss[BINARY64] + 1e-290
+        )
 
 
 def test_rows_without_an_exact_value_are_not_judged():

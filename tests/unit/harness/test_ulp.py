@@ -76,7 +76,7 @@ def test_ties_go_to_even_in_the_subnormal_range():
     assert math.copysign(1, correctly_rounded(-quantum / 2, BINARY16)) == -1
 
 
-@pytest.mark.parametrize("fmt", (BINARY16, BFLOAT16, BINARY32, BINARY64), ids=lambda f: f.name)
+@pytest.mark.parametrize("fmt", [BINARY16, BFLOAT16, BINARY32, BINARY64], ids=lambda f: f.name)
 def test_integer_rounding_agrees_with_rational_rounding(fmt):
     generator = np.random.default_rng(3)
     for exponent in generator.integers(fmt.quantum_exponent - 90, fmt.emax - 50, 300).tolist():
@@ -91,7 +91,9 @@ def test_integer_rounding_never_forms_the_power():
 
 
 def test_ulp_errors_are_fractional_and_measured_against_the_real_number():
-    assert ulp_error_of_real(1.0, Fraction(1) + Fraction(1, 4) * Fraction(2) ** -23, BINARY32) == 0.25
+    assert (
+        ulp_error_of_real(1.0, Fraction(1) + Fraction(1, 4) * Fraction(2) ** -23, BINARY32) == 0.25
+    )
 
 
 def test_ulp_errors_of_arrays_agree_with_those_of_rationals():

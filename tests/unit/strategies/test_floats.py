@@ -73,7 +73,9 @@ def test_shrinks_to_zero_and_to_numbers_near_the_edge_of_what_fails():
 
 
 def test_a_bound_that_is_no_number_of_the_format_is_refused():
-    with pytest.raises(ValueError, match=r"min_value=0.1 is no number of bfloat16; the nearest is"):
+    with pytest.raises(
+        ValueError, match=r"min_value=0.1 is no number of bfloat16; the nearest is"
+    ):
         floats(BFLOAT16, min_value=0.1)
 
 

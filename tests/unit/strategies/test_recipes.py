@@ -18,9 +18,7 @@ small = tuple(shape for shape in SHAPES if shape[-1] < 2000)
 
 def batch(family, fmt=BINARY32, shape=(256, 10), magnitude=0.5, seed=1):
     return expand(
-        Recipe(
-            family=family, format=fmt.dtype_name, shape=shape, seed=seed, magnitude=magnitude
-        )
+        Recipe(family=family, format=fmt.dtype_name, shape=shape, seed=seed, magnitude=magnitude)
     )
 
 
@@ -103,9 +101,7 @@ def test_large_labels_are_odd_ones_that_halves_cannot_count():
 
 def plan(rows, seed=0):
     return list(
-        planned_recipes(
-            families=tuple(FAMILIES), fmt=BINARY16, shapes=small, rows=rows, seed=seed
-        )
+        planned_recipes(families=tuple(FAMILIES), fmt=BINARY16, shapes=small, rows=rows, seed=seed)
     )
 
 
@@ -134,7 +130,13 @@ def test_an_unknown_family_lists_the_known_ones():
     ],
 )
 def test_impossible_recipes_are_refused(change, message):
-    fields = {"family": "normal", "format": "float16", "shape": (2, 3), "seed": 0, "magnitude": 0.0}
+    fields = {
+        "family": "normal",
+        "format": "float16",
+        "shape": (2, 3),
+        "seed": 0,
+        "magnitude": 0.0,
+    }
     with pytest.raises(ValueError, match=message):
         Recipe(**{**fields, **change})
 

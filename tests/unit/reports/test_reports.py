@@ -1,0 +1,115 @@
+"""Tables, page and snippets of a real run."""
+
+import io
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.plan import Plan
+from lossfuzz.reports import html, tables, terminal
+from lossfuzz.reports.snippet import snippet
+from lossfuzz.run import run
+
+
+@pytest.fixture(scope="module")
+def result(tf):
+    return run(
+        Plan(
+            paths=tuple(paths_matching(["keras/function/softmax-*", "tf.nn/fused"])),
+            formats=(BINARY16, BINARY32),
+            devices=("CPU:0",),
+            shapes=((64, 3),),
+            rows=1024,
+        )
+    )
+
+
+def test_modes_that_agree_share_a_line(result):
+    rows = [row for row in tables.cell_rows(result.cells) if row.path == "tf.nn/fused"]
+    assert [row.texts[1] for row in rows if row.texts[0] == "float32"] != []
+    assert sum(len(row.texts[1].split()) for row in rows) == 6
+
+
+def test_every_row_has_every_column(result):
+    for row in tables.cell_rows(result.cells):
+        assert 1 + len(row.texts) == len(tables.COLUMNS)
+
+
+def test_unavailable_cells_say_why(result):
+    cells = [
+        replace(result.cells[0], unavailable="ValueError: no [/such] thing"),
+        *result.cells[1:],
+    ]
+    changed = replace(result, cells=cells)
+    assert tables.cell_rows(cells)[0].verdict == "unavailable"
+    assert "1 cells were unavailable" in tables.verdict(changed)
+    console = Console(file=io.StringIO(), width=300)
+    terminal.show(changed, console)
+    assert "no [/such] thing" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.1369, "0.14"),
+        (228.4, "228"),
+        (16777216.0, "1.7e7"),
+        (-104.0, "-104"),
+        (math.inf, "inf"),
+        (math.nan, "-"),
+        (3e-9, "3e-9"),
+    ],
+)
+def test_figures_are_short(value, text):
+    assert tables.number(value) == text
+
+
+def test_the_page_is_self_contained(result):
+    page = html.render(result)
+    outside = re.findall(r"""(?:src|href|@import|url\()\s*=?\s*["']?(https?:)""", page)
+    assert outside == []
+    assert "fetch(" not in page.split("const curves")[1]
+    assert len(page) < 5_000_000
+
+
+def test_text_from_outside_stays_text_on_the_page(result):
+    evil = "<script>alert(1)</script>"
+    cell = replace(result.cells[0].cell, path=replace(result.cells[0].cell.path, name=evil))
+    cells = [replace(result.cells[0], cell=cell, findings={}), *result.cells[1:]]
+    page = html.render(replace(result, cells=cells))
+    assert evil not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_curves_end_where_infinite_errors_begin(result):
+    curves = [html._curves(one) for one in result.cells]
+    broken = next(c for c in curves if c["format"] == "float16" and c["route"] == "clip + log")
+    shares = [share for _, share in broken["gradient"]]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] > 0
+    sound = next(c for c in curves if c["route"] == "fused on logits")
+    assert sound["loss"][-1][1] == 0
+
+
+def test_every_defects_snippet_runs_and_shows_its_figures(result):
+    for finding in result.worst:
+        if finding.tier != DEFECT:
+            continue
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", snippet(finding)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        printed = float(re.search(r"loss\s+(\S+)", done.stdout).group(1))
+        if math.isnan(finding.observed_loss):
+            assert math.isnan(printed)
+        else:
+            assert printed == pytest.approx(finding.observed_loss, rel=1e-6)
