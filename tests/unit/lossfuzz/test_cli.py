@@ -4,9 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+ELSEWHERE = tempfile.gettempdir()
+"""In the root the folder `lossfuzz` would hide the installed package from ``python -m``."""
 
 
 def lossfuzz(*arguments, **environment):
@@ -17,6 +21,7 @@ def lossfuzz(*arguments, **environment):
         check=False,
         env={**os.environ, **environment},
         timeout=300,
+        cwd=ELSEWHERE,
     )
 
 
@@ -33,7 +38,7 @@ def test_help_imports_neither_tensorflow_nor_numpy():
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ELSEWHERE
     )
     assert done.returncode == 0, done.stderr
     assert "--seconds" in done.stdout
@@ -42,7 +47,7 @@ def test_help_imports_neither_tensorflow_nor_numpy():
 def test_the_package_exports_what_it_names():
     code = "import lossfuzz\nfor name in lossfuzz.__all__: getattr(lossfuzz, name)\n"
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ELSEWHERE
     )
     assert done.returncode == 0, done.stderr
 
