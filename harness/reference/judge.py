@@ -15,8 +15,14 @@ import numpy as np
 
 from lossfuzz.harness.formats import BINARY64, FloatFormat, format_of, round_to_format
 from lossfuzz.harness.reference import kernel
+from lossfuzz.harness.reference.boundaries import (
+    loss_to_odd,
+    losses_near_boundary,
+    rows_near_boundary,
+    to_odd,
+    wide_rows_near_boundary,
+)
 from lossfuzz.harness.reference.exact import correctly_rounded_row, has_exact_value
-from lossfuzz.harness.ulp import ulps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,22 +78,27 @@ def reference_of(
     _check(logits, labels)
     fmt = format_of(logits)
     wanted = (fmt,) if loss_formats is None else tuple(loss_formats)
-    wide = logits.astype(np.float64)
     index = labels.astype(np.int64)
     if BINARY64 in (fmt, *wanted):
-        return _by_mpmath_alone(wide, index)
-    values = kernel.evaluate(wide, index)
+        return _by_mpmath_alone(logits.astype(np.float64), index)
+    values = kernel.evaluate(
+        logits, index, flag=lambda block, bound: rows_near_boundary(block, bound, fmt)
+    )
     judged = ~np.isnan(values.loss)
-    undecided = np.flatnonzero(judged & ~_decided(values, wanted, fmt))
-    values.loss[judged] = _sum_to_odd(values.linear, values.curved)[judged]
-    remaining = _extend(values, undecided, logits, index, wanted)
-    _judge(values, remaining, wide, index, wanted, fmt)
+    label_values = values.gradient[np.arange(len(index)), index][:, None]
+    undecided = values.flagged | rows_near_boundary(label_values, values.relative_bound, fmt)
+    for loss_format in wanted:
+        undecided |= losses_near_boundary(values, loss_format)
+    values.loss[:] = loss_to_odd(values)
+    extended = np.flatnonzero(undecided & judged)
+    remaining = _extend(values, extended, logits, index, wanted)
+    _judge(values, remaining, logits, index, wanted)
     return Reference(
         loss=values.loss,
         gradient=values.gradient,
         relative_bound=values.relative_bound,
         judged=judged,
-        extended_rows=len(undecided),
+        extended_rows=len(extended),
         mpmath_rows=len(remaining),
     )
 
@@ -104,50 +115,6 @@ def _check(logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> None:
         )
 
 
-def _decided(
-    values: kernel.KernelValues, loss_formats: Sequence[FloatFormat], fmt: FloatFormat
-) -> NDArray[np.bool_]:
-    decided = np.asarray(~_gradient_near_boundary(values, fmt).any(axis=1))
-    for loss_format in loss_formats:
-        decided &= ~_loss_near_boundary(values, loss_format)
-    return decided
-
-
-def _gradient_near_boundary(values: kernel.KernelValues, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """Whether an enclosure may hold a point halfway between two numbers of the format."""
-    narrow = np.abs(np.asarray(values.gradient, np.float64))
-    spread = narrow * values.relative_bound + kernel.ABSOLUTE_BOUND
-    rest = np.abs(np.abs(values.gradient) - round_to_format(narrow, fmt))
-    return np.asarray(rest + spread >= ulps(narrow, fmt) / 2)
-
-
-def _loss_near_boundary(values: kernel.KernelValues, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """The same for the loss, whose parts tell on which side of a boundary their sum lies.
-
-    The differences below are exact where they cancel: the linear part, the rounded loss and half
-    an ulp are then multiples of the linear part's last bit, of like size. Where they do not
-    cancel, the curved part is as large as they are, and its spread covers their rounding.
-    """
-    narrow = _sum_to_odd(values.linear, values.curved)
-    half = ulps(narrow, fmt) / 2
-    rounded = round_to_format(narrow, fmt)
-    rounded[np.isinf(rounded)] = fmt.largest_finite
-    boundary = np.where(narrow >= rounded, 1, -1) * half
-    excess = ((values.linear - rounded) - boundary) + values.curved
-    spread = values.curved * values.curved_bound + values.linear_error
-    beyond = narrow > fmt.largest_finite + 2 * half
-    single = values.curved == 0
-    return np.asarray((np.abs(excess) <= spread) & ~beyond & ~(single & (spread == 0)))
-
-
-def _sum_to_odd(linear: NDArray[Any], curved: NDArray[Any]) -> NDArray[np.float64]:
-    """The loss in float64, rounded to odd, so that rounding it again does no harm."""
-    total = linear + curved
-    part = total - linear
-    error = (linear - (total - part)) + (curved - part)
-    return _to_odd(total, error)
-
-
 def _extend(
     values: kernel.KernelValues,
     rows: NDArray[np.intp],
@@ -159,40 +126,27 @@ def _extend(
     if not rows.size or np.finfo(np.longdouble).nmant <= np.finfo(np.float64).nmant:
         return rows
     wider = kernel.evaluate(logits[rows], labels[rows], np.longdouble)
-    decided = _decided(wider, loss_formats, format_of(logits))
-    values.loss[rows[decided]] = _sum_to_odd(wider.linear, wider.curved)[decided]
-    gradient = wider.gradient[decided]
-    values.gradient[rows[decided]] = _to_odd(gradient, np.zeros_like(gradient))
-    return rows[~decided]
-
-
-def _to_odd(wide: NDArray[Any], error: NDArray[Any]) -> NDArray[np.float64]:
-    """``wide + error`` in float64, rounded to odd.
-
-    (Boldo & Melquiond 2008, "Emulation of a FMA and correctly rounded sums": an inexact result
-    takes the neighbour with an odd significand, so it never lies on a boundary of a format that
-    is two bits shorter.)
-    """
-    narrow = np.array(wide, np.float64)
-    rest = (wide - narrow) + error
-    inexact_even = (rest != 0) & (narrow.view(np.int64) & 1 == 0) & np.isfinite(narrow)
-    return np.where(
-        inexact_even, np.nextafter(narrow, np.where(rest > 0, np.inf, -np.inf)), narrow
-    )
+    near = wide_rows_near_boundary(wider.gradient, wider.relative_bound, format_of(logits))
+    for loss_format in loss_formats:
+        near |= losses_near_boundary(wider, loss_format)
+    values.loss[rows[~near]] = loss_to_odd(wider)[~near]
+    gradient = wider.gradient[~near]
+    values.gradient[rows[~near]] = to_odd(gradient, np.zeros_like(gradient))
+    return rows[near]
 
 
 def _judge(
     values: kernel.KernelValues,
     rows: NDArray[np.intp],
-    logits: NDArray[np.float64],
+    logits: NDArray[Any],
     labels: NDArray[np.int64],
     loss_formats: Sequence[FloatFormat],
-    fmt: FloatFormat,
 ) -> None:
     """Overwrite rows with mpmath's values, so that they round as the exact values do."""
+    fmt = format_of(logits)
     for row in rows:
         exact = correctly_rounded_row(
-            logits[row], int(labels[row]), [BINARY64, fmt, *loss_formats]
+            logits[row].astype(np.float64), int(labels[row]), [BINARY64, fmt, *loss_formats]
         )
         loss = np.array([exact.loss[BINARY64]])
         for loss_format in loss_formats:
