@@ -79,7 +79,7 @@ class FloatFormat:
     @property
     def infinity_ordinal(self) -> int:
         """The ordinal of positive infinity."""
-        return int(ordinals(np.asarray([np.inf], self.dtype), self)[0])
+        return (self.emax - self.emin + 2) << (self.precision - 1)
 
     def cast(self, values: ArrayLike) -> NDArray[Any]:
         """Store float64 values in this format, rounding to nearest even."""

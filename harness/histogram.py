@@ -37,10 +37,15 @@ class Histogram:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
 
     def add(self, errors: NDArray[np.float64]) -> None:
-        """Count errors; infinity is counted apart, NaN is not allowed."""
-        bits = np.ascontiguousarray(errors, np.float64).reshape(-1).view(np.int64)
-        bins = np.clip((bits >> _SHIFT) - (_FIRST - 1), 0, _BINS - 2)
-        bins[np.isinf(errors.reshape(-1))] = INFINITE_BIN
+        """Count errors of 0 or more; infinity is counted apart, NaN is not allowed."""
+        self.consume(np.array(errors, np.float64))
+
+    def consume(self, errors: NDArray[np.float64]) -> None:
+        """The same, using up the array's memory."""
+        bins = errors.ravel(order="K").view(np.int64)
+        bins >>= _SHIFT
+        bins -= _FIRST - 1
+        np.clip(bins, ZERO_BIN, INFINITE_BIN, out=bins)
         self.counts += np.bincount(bins, minlength=_BINS)
 
     def merge(self, other: Histogram) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.conditions import Conditions, conditions_of
 from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
 from lossfuzz.harness.formats import BINARY32, format_of
-from lossfuzz.harness.measure import Conditions, Measurement, conditions_of, measure
+from lossfuzz.harness.measure import Measurement, measure
 from lossfuzz.harness.reference.judge import Reference, reference_of
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ class Outcome:
     def worst_findings(self) -> Iterator[Finding]:
         """For every kind and tier that the batch shows, its worst row."""
         measured = self.measurement
-        mixed = np.maximum(measured.loss_mixed, measured.gradient_mixed.max(axis=1))
-        strict = np.maximum(measured.loss_ulp, measured.gradient_ulp.max(axis=1))
+        mixed = np.maximum(measured.loss_mixed, measured.gradient_mixed)
+        strict = np.maximum(measured.loss_ulp, measured.gradient_ulp)
         for tier, flags, errors in (
             (DEFECT, measured.defects, mixed),
             (INACCURACY, measured.inaccuracies, strict),
@@ -111,8 +112,8 @@ class Outcome:
             exact_loss=float(reference.loss[row]),
             observed_gradient=_floats(observed.gradient[row]),
             exact_gradient=_floats(reference.gradient[row]),
-            ulp_error=float(max(measured.loss_ulp[row], measured.gradient_ulp[row].max())),
-            mixed_error=float(max(measured.loss_mixed[row], measured.gradient_mixed[row].max())),
+            ulp_error=float(max(measured.loss_ulp[row], measured.gradient_ulp[row])),
+            mixed_error=float(max(measured.loss_mixed[row], measured.gradient_mixed[row])),
             bound=float(measured.bound),
             margin=float(prepared.conditions.margin[row]),
             recipe=prepared.recipe,

@@ -15,7 +15,8 @@ from lossfuzz.harness.histogram import Histogram
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.measure import Conditions, Measurement
+    from lossfuzz.harness.conditions import Conditions
+    from lossfuzz.harness.measure import Measurement
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Summary:
         self.rows += len(judged)
         self.judged += int(judged.sum())
         self.loss_ulp.add(measurement.loss_ulp[judged])
-        self.gradient_ulp.add(measurement.gradient_ulp[judged])
+        self.gradient_ulp.merge(measurement.gradient_ulps)
         for name in _MEASURES:
             values = getattr(measurement, name)[judged]
             if values.size:

@@ -33,18 +33,17 @@ def rows_near_boundary(
     spare = BINARY64.precision - fmt.precision
     width = math.ceil(bound / BINARY64.unit_roundoff) + 2
     offset, mask = np.int64(width - (1 << (spare - 1))), np.int64((1 << spare) - 1)
-    near = _smallest_place(values, offset, mask) <= 2 * width
-    magnitudes = np.abs(values)
+    places = values.view(np.int64) + offset
+    near = _smallest_place(places, mask) <= 2 * width
+    magnitudes = np.abs(values, out=places.view(np.float64))
     if magnitudes.min(initial=np.inf) < fmt.smallest_normal:
         magnitudes += fmt.smallest_normal
-        near |= _smallest_place(magnitudes, offset, mask) <= 2 * width
+        places += offset
+        near |= _smallest_place(places, mask) <= 2 * width
     return np.asarray(near)
 
 
-def _smallest_place(
-    values: NDArray[np.float64], offset: np.int64, mask: np.int64
-) -> NDArray[np.int64]:
-    places = values.view(np.int64) + offset
+def _smallest_place(places: NDArray[np.int64], mask: np.int64) -> NDArray[np.int64]:
     places &= mask
     return np.asarray(places.min(axis=1))
 
@@ -59,14 +58,16 @@ def wide_rows_near_boundary(
     return np.asarray((rest + spread >= ulps(narrow, fmt) / 2).any(axis=1))
 
 
-def losses_near_boundary(values: kernel.KernelValues, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """The same for the loss, whose parts tell on which side of a boundary their sum lies.
+def losses_near_boundary(
+    values: kernel.KernelValues, narrow: NDArray[np.float64], fmt: FloatFormat
+) -> NDArray[np.bool_]:
+    """The same for the loss, given also in float64 by `loss_to_odd`.
 
+    Its parts tell on which side of a boundary their sum lies.
     The differences below are exact where they cancel: the linear part, the rounded loss and half
     an ulp are then multiples of the linear part's last bit, of like size. Where they do not
     cancel, the curved part is as large as they are, and its spread covers their rounding.
     """
-    narrow = loss_to_odd(values)
     half = ulps(narrow, fmt) / 2
     rounded = round_to_format(narrow, fmt)
     rounded[np.isinf(rounded)] = fmt.largest_finite
@@ -95,7 +96,9 @@ def to_odd(wide: NDArray[Any], error: NDArray[Any]) -> NDArray[np.float64]:
     """
     narrow = np.array(wide, np.float64)
     rest = (wide - narrow) + error
-    inexact_even = (rest != 0) & (narrow.view(np.int64) & 1 == 0) & np.isfinite(narrow)
-    return np.where(
-        inexact_even, np.nextafter(narrow, np.where(rest > 0, np.inf, -np.inf)), narrow
-    )
+    bits = narrow.view(np.int64)
+    inexact_even = (rest != 0) & (bits & 1 == 0) & np.isfinite(narrow)
+    # the bits of a float are in the order of its magnitude
+    outward = (rest > 0) != np.signbit(narrow)
+    bits += np.where(outward, 1, -1) * inexact_even
+    return narrow

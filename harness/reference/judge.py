@@ -87,9 +87,9 @@ def reference_of(
     judged = ~np.isnan(values.loss)
     label_values = values.gradient[np.arange(len(index)), index][:, None]
     undecided = values.flagged | rows_near_boundary(label_values, values.relative_bound, fmt)
-    for loss_format in wanted:
-        undecided |= losses_near_boundary(values, loss_format)
     values.loss[:] = loss_to_odd(values)
+    for loss_format in wanted:
+        undecided |= losses_near_boundary(values, values.loss, loss_format)
     extended = np.flatnonzero(undecided & judged)
     remaining = _extend(values, extended, logits, index, wanted)
     _judge(values, remaining, logits, index, wanted)
@@ -127,9 +127,10 @@ def _extend(
         return rows
     wider = kernel.evaluate(logits[rows], labels[rows], np.longdouble)
     near = wide_rows_near_boundary(wider.gradient, wider.relative_bound, format_of(logits))
+    loss = loss_to_odd(wider)
     for loss_format in loss_formats:
-        near |= losses_near_boundary(wider, loss_format)
-    values.loss[rows[~near]] = loss_to_odd(wider)[~near]
+        near |= losses_near_boundary(wider, loss, loss_format)
+    values.loss[rows[~near]] = loss[~near]
     gradient = wider.gradient[~near]
     values.gradient[rows[~near]] = to_odd(gradient, np.zeros_like(gradient))
     return rows[near]

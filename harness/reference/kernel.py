@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.formats import format_of
+from lossfuzz.harness.layout import CLASSES_FIRST_BELOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,7 @@ if TYPE_CHECKING:
 
 _EXP_UNITS = 4
 _MARGIN = 1.0 + 2.0**-20
-_BLOCK_BYTES = 1 << 17
-_CLASSES_FIRST_BELOW = 64
+_BLOCK_BYTES = 1 << 19
 _FOLDED_DOWN_TO = 8
 _REACH = 128
 _WHOLE_REACH = 746
@@ -132,7 +132,7 @@ def evaluate(
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            linear[part], linear_error[part], tail = _evaluate_block(
+            linear[part], linear_error[part], tail, work = _evaluate_block(
                 logits[part], labels[part], gradient[part]
             )
             curved[part] = np.maximum(np.log1p(tail), _SMALLEST_CURVED)
@@ -140,7 +140,7 @@ def evaluate(
             if flag is not None:
                 exact = _differences_are_exact(logits[part])
                 bound = component_bound(classes, unit_roundoff, exact_differences=exact)
-                flagged[part] = flag(gradient[part], bound)
+                flagged[part] = flag(work, bound)
         loss = curved + linear
     undefined = ~np.isfinite(loss)
     if undefined.any():
@@ -190,14 +190,16 @@ def _differences_are_exact(logits: NDArray[Any]) -> bool:
 
 def _evaluate_block(
     logits: NDArray[Any], labels: NDArray[np.int64], gradient: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Fill the gradient; return -d_y, its magnitude where inexact (else 0), and S."""
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Fill the gradient; return -d_y, its magnitude where inexact (else 0), S and the gradient.
+
+    The gradient that is returned is in the order of `layout`.
+    """
     rows, classes = gradient.shape
     index = np.arange(rows)
     gradient[...] = logits
     winner = gradient.argmax(axis=1)
-    # few classes make rows too short a loop: then the work array has its classes first in memory
-    few = classes < _CLASSES_FIRST_BELOW
+    few = classes < CLASSES_FIRST_BELOW
     work = np.ascontiguousarray(gradient.T) if few else gradient
     cells = work.reshape(-1)
     at_winner = winner * rows + index if few else index * classes + winner
@@ -217,8 +219,9 @@ def _evaluate_block(
     work *= 1 / total if few else (1 / total)[:, None]
     cells[at_label] = -others / total
     if few:
-        gradient[...] = work.T
-    return linear, linear_error, tail
+        work = work.T
+        gradient[...] = work
+    return linear, linear_error, tail, work
 
 
 def _difference_is_exact(

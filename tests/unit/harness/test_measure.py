@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.conditions import conditions_of
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
-from lossfuzz.harness.measure import conditions_of, defect_bound, disagreements, measure
+from lossfuzz.harness.measure import defect_bound, disagreements, measure
 from lossfuzz.harness.reference.judge import reference_of
 from lossfuzz.harness.summary import Summary
 

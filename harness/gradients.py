@@ -1,0 +1,118 @@
+"""Errors of a whole gradient, block by block while a block is in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness.formats import FloatFormat, format_of
+from lossfuzz.harness.histogram import Histogram
+from lossfuzz.harness.layout import empty_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.conditions import Conditions
+    from lossfuzz.harness.reference.judge import Reference
+
+    Reals = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+_BLOCK_LOGITS = 1 << 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientErrors:
+    """Errors of the gradient of every row, shape ``[rows]`` each.
+
+    Attributes:
+        ulp: largest ULP error of a component, in ulps of the gradient's format.
+        mixed: largest error in units of u.
+        scaled: largest error divided by the component's condition.
+        ulps: ULP errors of all components of judged rows.
+        finite: whether every component is finite.
+        largest_observed: largest magnitude of a component.
+        label_observed: the label's component.
+        label_exact: what it should be.
+        label_mixed: its error in units of u.
+        flipped: whether a component has the opposite sign of the exact one.
+        flipped_mixed: the largest mixed error of such components.
+        format: of the gradient.
+    """
+
+    ulp: Reals
+    mixed: Reals
+    scaled: Reals
+    ulps: Histogram
+    finite: Flags
+    largest_observed: Reals
+    label_observed: Reals
+    label_exact: Reals
+    label_mixed: Reals
+    flipped: Flags
+    flipped_mixed: Reals
+    format: FloatFormat
+
+
+def gradient_errors(
+    observed: NDArray[Any], reference: Reference, labels: NDArray[Any], conditions: Conditions
+) -> GradientErrors:
+    """Measure a gradient ``[rows, classes]`` against its reference."""
+    fmt = format_of(observed)
+    rows, classes = observed.shape
+    ulp, worst, scaled, largest, lowest, flipped_error = (np.zeros(rows) for _ in range(6))
+    histogram = Histogram()
+    index = np.arange(rows)
+    block = min(rows, max(1, _BLOCK_LOGITS // classes))
+    buffers = [empty_rows(block, classes) for _ in range(3)]
+    for start in range(0, rows, block):
+        part = slice(start, min(start + block, rows))
+        values, error, product = (buffer[: part.stop - start] for buffer in buffers)
+        exact = conditions.gradient[part]
+        values[...] = observed[part].astype(np.float64)  # to cast and to transpose is slow at once
+        np.subtract(values, exact, out=error)
+        np.abs(error, out=error)
+        worst[part] = error.max(axis=1)
+        if np.isnan(worst[part]).any():
+            np.copyto(error, np.inf, where=np.isnan(error))
+            worst[part] = error.max(axis=1)
+        np.multiply(error, conditions.per_condition[part], out=product)
+        scaled[part] = product.max(axis=1)
+        values[index[: part.stop - start], labels[part]] = 0
+        largest[part], lowest[part] = values.max(axis=1), values.min(axis=1)
+        if (lowest[part] < 0).any():
+            flipped_error[part] = _negative_error(values, error, exact)
+        np.multiply(error, conditions.per_ulp[part], out=product)
+        ulp[part] = product.max(axis=1)
+        judged = reference.judged[part]
+        histogram.consume(product if judged.all() else product[judged])
+    label_observed = observed[index, labels].astype(np.float64)
+    label_exact = reference.gradient[index, labels]
+    label_mixed = np.abs(label_observed - label_exact) / fmt.unit_roundoff
+    label_mixed[np.isnan(label_mixed)] = np.inf
+    label_flipped = label_observed * label_exact < 0
+    flipped_mixed = np.maximum(
+        flipped_error / fmt.unit_roundoff, np.where(label_flipped, label_mixed, 0)
+    )
+    return GradientErrors(
+        ulp=ulp,
+        mixed=worst / fmt.unit_roundoff,
+        scaled=scaled,
+        ulps=histogram,
+        finite=np.isfinite(largest) & np.isfinite(lowest) & np.isfinite(label_observed),
+        largest_observed=np.maximum(np.maximum(largest, -lowest), np.abs(label_observed)),
+        label_observed=label_observed,
+        label_exact=label_exact,
+        label_mixed=label_mixed,
+        flipped=flipped_mixed > 0,
+        flipped_mixed=flipped_mixed,
+        format=fmt,
+    )
+
+
+def _negative_error(values: Reals, error: Reals, exact: Reals) -> Reals:
+    """The largest error of components below zero whose exact value is above; the label's is 0."""
+    opposite = (values < 0) & (exact > 0)
+    return np.asarray(np.where(opposite, error, 0).max(axis=1))
