@@ -76,7 +76,7 @@ def gradient_errors(
         np.abs(error, out=error)
         worst[part] = error.max(axis=1)
         if np.isnan(worst[part]).any():
-            np.copyto(error, np.inf, where=np.isnan(error))
+            np.fmin(error, np.inf, out=error)
             worst[part] = error.max(axis=1)
         np.multiply(error, conditions.per_condition[part], out=product)
         scaled[part] = product.max(axis=1)

@@ -80,8 +80,11 @@ class Outcome:
     observed: Observed
     measurement: Measurement
 
-    def worst_findings(self) -> Iterator[Finding]:
-        """For every kind and tier that the batch shows, its worst row."""
+    def worst_rows(self) -> Iterator[tuple[str, str, int, float]]:
+        """For every kind and tier that the batch shows: its worst row, and that row's mixed error.
+
+        The worst defect has the largest mixed error, the worst inaccuracy the largest ULP error.
+        """
         measured = self.measurement
         mixed = np.maximum(measured.loss_mixed, measured.gradient_mixed)
         strict = np.maximum(measured.loss_ulp, measured.gradient_ulp)
@@ -92,7 +95,8 @@ class Outcome:
             for kind, flagged in flags.items():
                 rows = np.flatnonzero(flagged)
                 if rows.size:
-                    yield self.finding(kind, tier, int(rows[errors[rows].argmax()]))
+                    row = int(rows[errors[rows].argmax()])
+                    yield kind, tier, row, float(mixed[row])
 
     def finding(self, kind: str, tier: str, row: int) -> Finding:
         """The record of one row."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.outcome import Outcome
     from lossfuzz.harness.routes import Route
 
 
@@ -33,11 +34,16 @@ class CellResult:
     summary: Summary = field(default_factory=Summary)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
 
-    def keep_worst(self, finding: Finding) -> None:
-        """Keep a finding if it is the worst of its kind and tier so far."""
-        key = (finding.kind, finding.tier)
-        if key not in self.findings or finding.severity > self.findings[key].severity:
-            self.findings[key] = finding
+    def keep_worst(self, outcome: Outcome) -> None:
+        """Keep an outcome's worst rows where they are the worst of their kind and tier so far."""
+        classes = outcome.prepared.rows.shape[1]
+        for kind, tier, row, mixed in outcome.worst_rows():
+            kept = self.findings.get((kind, tier))
+            if kept is not None and (mixed, -classes) < (kept.mixed_error, -len(kept.logits)):
+                continue  # records are dear, and most rows are not worse
+            finding = outcome.finding(kind, tier, row)
+            if kept is None or finding.severity > kept.severity:
+                self.findings[kind, tier] = finding
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON's types."""

@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     referee.add_argument("--rows", type=int, default=20_000, help="rows to compare (20000)")
     referee.add_argument("--seed", type=int, default=0, help="seed of the rows (0)")
+    referee.add_argument(
+        "--shapes", action="append", metavar="SHAPE", help="shapes of batches, such as 8x257"
+    )
+    referee.add_argument(
+        "--without-arb", action="store_true", help="compare only the kernel with mpmath"
+    )
     referee.set_defaults(command=_referee)
     return parser
 

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lossfuzz.audit import AuditError
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.results import RunResult
 
+AUDIT_FAILED = 3
 _WIDTH_WITHOUT_TERMINAL = 176
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """``lossfuzz run``: returns 0, or 1 where defects were to fail the run.
+    """``lossfuzz run``: 0, 1 where defects were to fail the run, 3 where the audit failed.
 
     Raises:
         UsageError: a choice is unknown, the folder can't be written, TensorFlow is missing.
@@ -56,6 +58,9 @@ def run_command(options: argparse.Namespace) -> int:
         result = _run_with_progress(plan, options.logical_cpus)
     except BackendError as error:
         raise UsageError(str(error)) from None
+    except AuditError as error:
+        Console(stderr=True).print(f"lossfuzz: audit: {error}", markup=False, highlight=False)
+        return AUDIT_FAILED
     written = write(result, options.out)
     if options.quiet:
         console.print(tables.verdict(result), highlight=False)
@@ -219,34 +224,42 @@ def referee_command(options: argparse.Namespace) -> int:
     """``lossfuzz referee``: returns 1 if the references disagree anywhere.
 
     Raises:
-        UsageError: the number of rows or the seed makes no sense.
+        UsageError: the number of rows, the seed or a shape makes no sense.
     """
-    from lossfuzz.referee import compare
+    from lossfuzz import referee
 
     if options.rows < 1 or options.seed < 0:
         raise UsageError(
             f"expected --rows of 1 or more and --seed of 0 or more, "
             f"got {options.rows} and {options.seed}"
         )
+    groups = _chosen(options.shapes, _shape, (referee.DEFAULT_SHAPES,))
+    shapes = [shape for group in groups for shape in group]
+    with_arb = not options.without_arb
     console = _console()
-    table = Table("family", "rows", "values", "mpmath vs Arb", "kernel vs mpmath", padding=(0, 1))
-    total = [0, 0, 0, 0]
+    table = Table("family", "rows", "values", "to extended", "to mpmath", padding=(0, 1))
+    table.add_column("mpmath vs Arb")
+    table.add_column("kernel vs mpmath")
+    total = referee.Verdict(family="all").counts
     with _progress() as bar:
         task = bar.add_task("comparing", total=len(FAMILIES))
-        for verdict in compare(options.rows, options.seed):
-            figures = (verdict.rows, verdict.values, verdict.arb, verdict.kernel)
-            total = [sum(pair) for pair in zip(total, figures, strict=True)]
-            table.add_row(verdict.family, *(f"{figure:,}" for figure in figures))
+        for verdict in referee.compare(
+            options.rows, options.seed, shapes=shapes, with_arb=with_arb
+        ):
+            total = tuple(map(sum, zip(total, verdict.counts, strict=True)))
+            table.add_row(verdict.family, *(f"{count:,}" for count in verdict.counts))
             for line in verdict.examples:
                 console.print(line, highlight=False, markup=False)
             bar.advance(task)
     table.add_section()
-    table.add_row("all", *(f"{figure:,}" for figure in total))
+    table.add_row("all", *(f"{count:,}" for count in total))
     console.print(table)
+    rows, values, extended, by_mpmath, arb, of_kernel = total
+    arb_part = f"{arb} disagreements between mpmath and Arb" if with_arb else "Arb left out"
     console.print(
-        f"{total[2]} disagreements between mpmath and Arb, {total[3]} between the float64 kernel "
-        f"and mpmath, in {total[0]:,} rows: every loss and every gradient component correctly "
-        "rounded to binary16, bfloat16, binary32 and binary64 (the kernel: to its output's).",
+        f"{arb_part}, {of_kernel} between the float64 kernel with its judge and mpmath, in "
+        f"{values:,} correctly rounded values of {rows:,} rows; {100 * extended / rows:.3g} % of "
+        f"the rows went to extended precision, {100 * by_mpmath / rows:.3g} % to mpmath.",
         highlight=False,
     )
-    return int(total[2] + total[3] > 0)
+    return int(arb + of_kernel > 0)

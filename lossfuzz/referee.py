@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +15,16 @@ from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-_SHAPES = ((64, 1), (64, 2), (64, 3), (48, 10), (16, 33), (2, 257))
+    from lossfuzz.strategies.recipes import Batch
+
+_EXAMPLES = 3
+
+DEFAULT_SHAPES = ((64, 1), (64, 2), (64, 3), (48, 10), (16, 33), (2, 257))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Verdict:
     """How the references compared on the rows of one family, in all formats.
 
@@ -28,54 +32,73 @@ class Verdict:
         family: its name.
         rows: rows compared, those without an exact value left out.
         values: losses and gradient components in them.
+        extended: rows that the float64 kernel left undecided.
+        by_mpmath: rows that extended precision left undecided as well.
         arb: rows on which mpmath and Arb differ, in any format.
         kernel: rows on which the kernel with its judge and mpmath differ.
         examples: the first rows that differ, as text.
     """
 
     family: str
-    rows: int
-    values: int
-    arb: int
-    kernel: int
-    examples: tuple[str, ...]
+    rows: int = 0
+    values: int = 0
+    extended: int = 0
+    by_mpmath: int = 0
+    arb: int = 0
+    kernel: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The figures, in the order of the fields."""
+        return self.rows, self.values, self.extended, self.by_mpmath, self.arb, self.kernel
 
 
-def compare(rows: int, seed: int) -> Iterator[Verdict]:
-    """Compare the references on at least so many rows, family by family."""
+def compare(
+    rows: int,
+    seed: int,
+    *,
+    shapes: Sequence[tuple[int, ...]] = DEFAULT_SHAPES,
+    with_arb: bool = True,
+) -> Iterator[Verdict]:
+    """Compare the references on at least so many rows, family by family.
+
+    Args:
+        rows: in all, over families and formats.
+        seed: of the recipes.
+        shapes: of the batches.
+        with_arb: whether Arb takes part; without it only kernel and mpmath are compared.
+    """
     each = -(-rows // len(FAMILIES) // len(TRAINING_FORMATS)) + 8  # some rows have no exact value
     for family in FAMILIES:
-        counts = np.zeros(4, np.int64)
-        examples: list[str] = []
+        verdict = Verdict(family=family)
         for fmt in TRAINING_FORMATS:
             for recipe in planned_recipes(
-                families=[family], fmt=fmt, shapes=_SHAPES, rows=each, seed=seed
+                families=[family], fmt=fmt, shapes=shapes, rows=each, seed=seed
             ):
-                counts += _compare_batch(expand(recipe).rows, expand(recipe).row_labels, examples)
-        count, values, arb, kernel = counts.tolist()
-        yield Verdict(
-            family=family,
-            rows=count,
-            values=values,
-            arb=arb,
-            kernel=kernel,
-            examples=tuple(examples[:3]),
-        )
+                _compare_batch(expand(recipe), fmt, verdict, with_arb=with_arb)
+        yield verdict
 
 
-def _compare_batch(logits: Any, labels: Any, examples: list[str]) -> Any:
-    fmt = next(one for one in TRAINING_FORMATS if one.dtype == logits.dtype)
+def _compare_batch(batch: Batch, fmt: FloatFormat, verdict: Verdict, *, with_arb: bool) -> None:
+    logits, labels = batch.rows, batch.row_labels
+    formats = FORMATS if with_arb else (fmt, BINARY32)
     reference = reference_of(logits, labels, (fmt, BINARY32))
-    counts = np.zeros(4, np.int64)
-    for row in np.flatnonzero(reference.judged):
+    verdict.extended += reference.extended_rows
+    verdict.by_mpmath += reference.mpmath_rows
+    for row in np.flatnonzero(reference.judged).tolist():
         values, label = logits[row].astype(np.float64), int(labels[row])
-        exact = correctly_rounded_row(values, label, FORMATS)
-        arb_differs = not _same(exact, arb_rounded_row(values, label, FORMATS))
-        kernel_differs = not _kernel_agrees(reference, exact, fmt, int(row))
-        counts += [1, 1 + values.size, arb_differs, kernel_differs]
-        if arb_differs or kernel_differs:
-            examples.append(f"{fmt.name} label {label} logits {values.tolist()}")
-    return counts
+        exact = correctly_rounded_row(values, label, formats)
+        differs = [
+            with_arb and not _same(exact, arb_rounded_row(values, label, formats)),
+            not _kernel_agrees(reference, exact, fmt, row),
+        ]
+        verdict.rows += 1
+        verdict.values += 1 + values.size
+        verdict.arb += differs[0]
+        verdict.kernel += differs[1]
+        if any(differs) and len(verdict.examples) < _EXAMPLES:
+            verdict.examples.append(f"{fmt.name} label {label} logits {values.tolist()}")
 
 
 def _same(left: RoundedRow, right: RoundedRow) -> bool:

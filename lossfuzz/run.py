@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.audit import audit_batch, audit_findings
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import Cell
@@ -43,6 +44,7 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
 
     Raises:
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
+        AuditError: the exact reference disagrees with mpmath on one of the run's own rows.
     """
     started = time.perf_counter()
     tf = start_tensorflow(logical_cpus=logical_cpus)
@@ -54,6 +56,7 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
         campaign.find_routes()
         campaign.measure_all(progress or (lambda *_: None))
         campaign.reduce_findings()
+        campaign.audit_findings()
     except KeyboardInterrupt:
         interrupted = True
     campaign.spend("total", started)
@@ -83,7 +86,7 @@ class _Run:
         ]
         self.runners: dict[str, CellRunner] = {}
         self.worst: list[Finding] = []
-        self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0}
+        self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
 
     def spend(self, phase: str, started: float) -> None:
         """Book the time since a start under a phase."""
@@ -122,6 +125,13 @@ class _Run:
         self.worst = [reduced(finding, cells[finding.cell_name]) for finding in found]
         self.spend("reduce", started)
 
+    def audit_findings(self) -> None:
+        """Check the exact values of all findings that are kept."""
+        started = time.perf_counter()
+        kept = [finding for result in self.results for finding in result.findings.values()]
+        self.reference_rows["audited"] += audit_findings([*kept, *self.worst])
+        self.spend("audit", started)
+
     def _prepare(self, recipe: Recipe) -> Prepared:
         started = time.perf_counter()
         batch = expand(recipe)
@@ -133,6 +143,9 @@ class _Run:
         self.reference_rows["extended"] += reference.extended_rows - reference.mpmath_rows
         self.reference_rows["mpmath"] += reference.mpmath_rows
         self.spend("reference", started)
+        started = time.perf_counter()
+        self.reference_rows["audited"] += audit_batch(prepared)
+        self.spend("audit", started)
         return prepared
 
     def _measure_batch(self, prepared: Prepared, dtype_name: str) -> None:
@@ -173,8 +186,7 @@ class _Run:
             result.summary.add(
                 outcome.measurement, outcome.observed.loss, outcome.prepared.conditions
             )
-            for finding in outcome.worst_findings():
-                result.keep_worst(finding)
+            result.keep_worst(outcome)
         self.spend("measure", started)
 
 

@@ -71,7 +71,8 @@ def time_note(result: RunResult) -> str:
     return (
         f"{total:.1f} s, {100 * inside / total if total else 0:.0f} % of it inside TensorFlow's "
         f"loss paths; reference {seconds.get('reference', 0.0):.2f} s for {rows['rows']:,} rows "
-        f"({rows['extended']} went to extended precision, {rows['mpmath']} to mpmath), "
+        f"({rows['extended']} went to extended precision, {rows['mpmath']} to mpmath; "
+        f"{rows['audited']:,} audited by mpmath without a disagreement), "
         f"measuring {seconds.get('measure', 0.0):.1f} s."
     )
 

@@ -38,6 +38,8 @@ class Reference:
         loss: shape ``[rows]``, float64; NaN in rows without an exact value.
         gradient: shape ``[rows, classes]``, float64.
         relative_bound: of every value, beside an absolute 2**-200.
+        component_bounds: shape ``[rows]``, the same of the gradient's components other than the
+            label's.
         judged: shape ``[rows]``; whether the row has an exact value.
         extended_rows: rows that the float64 kernel left undecided.
         mpmath_rows: rows that extended precision left undecided as well.
@@ -46,6 +48,7 @@ class Reference:
     loss: NDArray[np.float64]
     gradient: NDArray[np.float64]
     relative_bound: float
+    component_bounds: NDArray[np.float64]
     judged: NDArray[np.bool_]
     extended_rows: int
     mpmath_rows: int
@@ -97,6 +100,7 @@ def reference_of(
         loss=values.loss,
         gradient=values.gradient,
         relative_bound=values.relative_bound,
+        component_bounds=values.component_bounds,
         judged=judged,
         extended_rows=len(extended),
         mpmath_rows=len(remaining),
@@ -176,6 +180,7 @@ def _by_mpmath_alone(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         loss=loss,
         gradient=gradient,
         relative_bound=BINARY64.unit_roundoff,
+        component_bounds=np.full(len(labels), BINARY64.unit_roundoff),
         judged=judged,
         extended_rows=0,
         mpmath_rows=int(judged.sum()),

@@ -75,6 +75,8 @@ class KernelValues:
         linear_error: bound of its absolute error, 0 where it is exact.
         curved: the loss's part log1p(S).
         curved_bound: its relative error.
+        component_bounds: shape ``[rows]``, tighter than `relative_bound`, of the gradient's
+            components other than the label's.
         flagged: what `evaluate` was asked to find in the gradient, shape ``[rows]``.
     """
 
@@ -85,6 +87,7 @@ class KernelValues:
     linear_error: NDArray[Any]
     curved: NDArray[Any]
     curved_bound: float
+    component_bounds: NDArray[np.float64]
     flagged: NDArray[np.bool_]
 
 
@@ -127,6 +130,7 @@ def evaluate(
     unit_roundoff = float(np.finfo(working).eps) / 2
     gradient = np.empty((rows, classes), working)
     linear, linear_error, curved = (np.empty(rows, working) for _ in range(3))
+    component_bounds = np.empty(rows)
     flagged = np.zeros(rows, np.bool_)
     block = max(1, _BLOCK_BYTES // (classes * np.dtype(working).itemsize))
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
@@ -137,9 +141,10 @@ def evaluate(
             )
             curved[part] = np.maximum(np.log1p(tail), _SMALLEST_CURVED)
             curved[part][~_has_company(tail, logits[part], classes)] = 0
+            exact = _differences_are_exact(logits[part])
+            bound = component_bound(classes, unit_roundoff, exact_differences=exact)
+            component_bounds[part] = bound
             if flag is not None:
-                exact = _differences_are_exact(logits[part])
-                bound = component_bound(classes, unit_roundoff, exact_differences=exact)
                 flagged[part] = flag(work, bound)
         loss = curved + linear
     undefined = ~np.isfinite(loss)
@@ -155,6 +160,7 @@ def evaluate(
         linear_error=linear_error,
         curved=curved,
         curved_bound=relative_bound(classes, unit_roundoff, reach=_WHOLE_REACH),
+        component_bounds=component_bounds,
         flagged=flagged,
     )
 

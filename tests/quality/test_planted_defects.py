@@ -15,6 +15,7 @@ from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import outcome_of, prepare
 from lossfuzz.harness.paths.path import LossPath
+from lossfuzz.harness.results import CellResult
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 
@@ -191,12 +192,11 @@ def test_label_ids_in_a_half_format_are_noticed(fmt):
 
 
 def test_findings_of_a_planted_defect_carry_their_row():
-    worst = {}
+    result = None
     for outcome in outcomes(clipped_probability, BINARY32, "eager"):
-        for finding in outcome.worst_findings():
-            if finding.tier == kinds.DEFECT:
-                worst.setdefault(finding.kind, finding)
-    finding = worst[kinds.GRADIENT_COLLAPSE]
+        result = result or CellResult(outcome.runner.cell)
+        result.keep_worst(outcome)
+    finding = result.findings[kinds.GRADIENT_COLLAPSE, kinds.DEFECT]
     assert finding.path == "planted/clipped_probability"
     assert np.abs(finding.observed_gradient).max() < 1e-5
     assert np.abs(finding.exact_gradient).max() > 0.05
