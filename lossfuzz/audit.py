@@ -25,16 +25,25 @@ if TYPE_CHECKING:
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.outcome import Prepared
 
-SAMPLED_LOGITS = 512
-"""Logits of a batch that are checked, on average: mpmath does 50,000 to 100,000 a second."""
+MOST_LOGITS = 512
+LOGITS_PER_CELL = 16
+"""Logits of a batch that are checked, on average, for every cell that it is run through.
+
+mpmath does 50,000 to 100,000 logits a second, so this is a fraction of a millisecond.
+"""
 
 
 class AuditError(ArithmeticError):
     """The reference and mpmath disagree on a row, so no figure of the run can be trusted."""
 
 
-def audit_batch(prepared: Prepared, sampled_logits: int = SAMPLED_LOGITS) -> int:
+def audit_batch(prepared: Prepared, *, cells: int, at_least: int = 0) -> int:
     """Check a random sample of a batch's rows, drawn by its recipe alone; returns how many.
+
+    Args:
+        prepared: the batch with its reference.
+        cells: how many cells it is run through; more of them pay for a larger sample.
+        at_least: fewest rows.
 
     Raises:
         AuditError: a value does not round as mpmath's does, or lies outside its own bound.
@@ -42,8 +51,9 @@ def audit_batch(prepared: Prepared, sampled_logits: int = SAMPLED_LOGITS) -> int
     judged = np.flatnonzero(prepared.reference.judged)
     key = zlib.crc32(repr(sorted(prepared.recipe.items())).encode())
     generator = np.random.default_rng(key)
-    wanted = min(len(judged), sampled_logits / prepared.rows.shape[1])
-    count = int(wanted) + int(generator.random() < wanted - int(wanted))
+    logits = min(MOST_LOGITS, LOGITS_PER_CELL * cells)
+    wanted = max(at_least, logits / prepared.rows.shape[1])
+    count = min(len(judged), int(wanted) + int(generator.random() < wanted - int(wanted)))
     for row in generator.choice(judged, size=count, replace=False).tolist():
         _audit_row(prepared, row)
     return count

@@ -10,7 +10,7 @@ from lossfuzz.harness.formats import TRAINING_FORMATS
 from lossfuzz.harness.outcome import prepare
 from lossfuzz.harness.reference import kernel
 from lossfuzz.strategies.families import FAMILIES
-from lossfuzz.strategies.recipes import expand, planned_recipes
+from lossfuzz.strategies.recipes import Recipe, expand, planned_recipes
 
 
 def audited_batches(fmt, shape, rows):
@@ -19,7 +19,8 @@ def audited_batches(fmt, shape, rows):
         families=tuple(FAMILIES), fmt=fmt, shapes=(shape,), rows=rows, seed=2
     ):
         batch = expand(recipe)
-        count += audit_batch(prepare(batch.logits, batch.labels, recipe.to_json()))
+        prepared = prepare(batch.logits, batch.labels, recipe.to_json())
+        count += audit_batch(prepared, cells=32, at_least=1)
     return count
 
 
@@ -66,6 +67,21 @@ def test_an_exp_that_is_worse_than_assumed_is_caught(monkeypatch):
     monkeypatch.setattr(kernel.np, "exp", sloppy)
     with pytest.raises(AuditError):
         audited_batches(TRAINING_FORMATS[2], (64, 10), rows=1024)
+
+
+def test_the_sample_grows_with_the_cells_and_is_never_less_than_asked():
+    recipe = next(
+        planned_recipes(
+            families=("normal",), fmt=TRAINING_FORMATS[2], shapes=((64, 1000),), rows=64, seed=2
+        )
+    )
+    batch = expand(recipe)
+    prepared = prepare(batch.logits, batch.labels, recipe.to_json())
+    assert audit_batch(prepared, cells=1, at_least=2) == 2
+    few = expand(Recipe.from_json({**recipe.to_json(), "shape": (64, 10)}))
+    prepared = prepare(few.logits, few.labels, recipe.to_json())
+    assert audit_batch(prepared, cells=1) in (1, 2)
+    assert audit_batch(prepared, cells=20) == 32
 
 
 def finding(exact_loss):
