@@ -33,7 +33,9 @@ from lossfuzz.harness.reference.judge import reference_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHAPES = ((40_000, 10), (400, 1000), (12, 32_000))
+SHAPES = ((256, 10), (128, 257), (40_000, 10), (400, 1000), (12, 32_000))
+"""The default run's batches, and large ones in which no fixed cost is left."""
+
 CLIP_ROUTE = "keras/function/softmax-identity"
 
 
@@ -102,13 +104,13 @@ def main() -> None:
             found = speeds(shape, fmt, options.seconds)
             if not names:
                 names = list(found)
-                for name in ("classes", "format", *names):
+                for name in ("batch", "format", *names):
                     table.add_column(name)
-                for ratio in ("ref/mpmath", "ref/Arb", "TF eager time/ref", "/measurement"):
+                for ratio in ("ref/mpmath", "ref/Arb", "ref/TF eager", "meas./TF eager"):
                     table.add_column(ratio)
             reference, eager = found["reference"], found["TF eager"]
             table.add_row(
-                f"{shape[1]}",
+                f"{shape[0]} x {shape[1]}",
                 fmt.dtype_name,
                 *(f"{found[name] / 1e6:.3g}" for name in names),
                 f"{reference / found['mpmath']:.0f}",
