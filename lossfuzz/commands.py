@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def run_command(options: argparse.Namespace) -> int:
     except BackendError as error:
         raise UsageError(str(error)) from None
     except AuditError as error:
-        Console(stderr=True).print(f"lossfuzz: audit: {error}", markup=False, highlight=False)
+        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
         return AUDIT_FAILED
     written = write(result, options.out)
     if options.quiet:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from lossfuzz.cli import main
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.reference import kernel
 from lossfuzz.plan import Plan
 from lossfuzz.run import run
 
@@ -87,6 +89,19 @@ def test_a_path_that_refuses_leaves_the_others_running(tf):
     assert done.cells[0].unavailable == "NotImplementedError: not in this version"
     assert done.cells[0].summary.rows == 0
     assert done.cells[1].summary.rows == 64
+
+
+def test_a_wrong_reference_stops_the_run_with_the_row(tf, monkeypatch, capsys, tmp_path):
+    sum_of = kernel._folded_sum
+    monkeypatch.setattr(kernel, "_folded_sum", lambda terms: sum_of(terms) * 1.001)
+    arguments = ["--paths", "tf.nn/fused", "--modes", "eager", "--shapes", "64x10"]
+    code = main(["run", *arguments, "--rows", "512", "--out", str(tmp_path)])
+    captured = capsys.readouterr()
+    assert code == 3
+    assert captured.err.startswith("lossfuzz: audit: the reference has")
+    assert "of logits [" in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "results.json").exists()
 
 
 @pytest.mark.parametrize(
