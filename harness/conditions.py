@@ -30,6 +30,8 @@ class Conditions:
         margin: shape ``[rows]``, the rest's log-sum-exp minus the label's logit: with one rival,
             the difference of the two; positive where the label loses.
         largest_gradient: shape ``[rows]``, the largest magnitude of the row's gradient.
+        smallest_other: shape ``[rows]``, the smallest component besides the label's, of 0 or more;
+            infinity for a single class.
         gradient: shape ``[rows, classes]``, the exact gradient, in the order of `layout`.
         per_ulp: shape ``[rows, classes]``, one over the ulp of each gradient component.
         per_condition: shape ``[rows, classes]``, one over
@@ -39,6 +41,7 @@ class Conditions:
     loss: Reals
     margin: Reals
     largest_gradient: Reals
+    smallest_other: Reals
     gradient: Reals
     per_ulp: Reals
     per_condition: Reals
@@ -47,14 +50,14 @@ class Conditions:
 def conditions_of(logits: NDArray[Any], labels: NDArray[Any], reference: Reference) -> Conditions:
     """The conditions of a batch ``[rows, classes]``."""
     rows, classes = logits.shape
-    loss, largest = np.empty(rows), np.empty(rows)
+    loss, largest, smallest = (np.empty(rows) for _ in range(3))
     gradient, per_ulp, per_condition = (empty_rows(rows, classes) for _ in range(3))
     gradient[...] = reference.gradient
     block = max(1, _BLOCK_LOGITS // classes)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            loss[part], largest[part] = _fill_block(
+            loss[part], largest[part], smallest[part] = _fill_block(
                 logits[part],
                 labels[part],
                 gradient[part],
@@ -68,6 +71,7 @@ def conditions_of(logits: NDArray[Any], labels: NDArray[Any], reference: Referen
         loss=loss,
         margin=margin,
         largest_gradient=largest,
+        smallest_other=smallest,
         gradient=gradient,
         per_ulp=per_ulp,
         per_condition=per_condition,
@@ -80,8 +84,8 @@ def _fill_block(
     gradient: Reals,
     per_ulp: Reals,
     per_condition: Reals,
-) -> tuple[Reals, Reals]:
-    """Fill the two arrays; return ``sum_k |x_k g_k|`` and the largest gradient of every row."""
+) -> tuple[Reals, Reals, Reals]:
+    """Fill the two arrays; return ``sum_k |x_k g_k|``, the largest and the smallest component."""
     fmt = format_of(logits)
     magnitudes = empty_rows(*logits.shape)
     np.abs(logits, out=magnitudes, dtype=np.float64, casting="unsafe")
@@ -99,4 +103,6 @@ def _fill_block(
     magnitudes *= fmt.unit_roundoff
     np.maximum(magnitudes, fmt.smallest_subnormal, out=magnitudes)
     np.divide(1, magnitudes, out=per_condition)
-    return spread, steepness.max(axis=1)
+    largest = steepness.max(axis=1)
+    steepness[index, labels] = np.inf
+    return spread, largest, steepness.min(axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.formats import FloatFormat, format_of
 from lossfuzz.harness.histogram import Histogram
 from lossfuzz.harness.layout import empty_rows
@@ -38,7 +39,8 @@ class GradientErrors:
         label_exact: what it should be.
         label_mixed: its error in units of u.
         flipped: whether a component has the opposite sign of the exact one.
-        flipped_mixed: the largest mixed error of such components.
+        flipped_mixed: the largest mixed error of such components, or, where the row's largest
+            is within the defect bound, any number up to that.
         format: of the gradient.
     """
 
@@ -65,6 +67,7 @@ def gradient_errors(
     ulp, worst, scaled, largest, lowest, flipped_error = (np.zeros(rows) for _ in range(6))
     histogram = Histogram()
     index = np.arange(rows)
+    tolerated = defect_bound(classes, fmt) * fmt.unit_roundoff
     block = min(rows, max(1, _BLOCK_LOGITS // classes))
     buffers = [empty_rows(block, classes) for _ in range(3)]
     for start in range(0, rows, block):
@@ -82,7 +85,9 @@ def gradient_errors(
         scaled[part] = product.max(axis=1)
         values[index[: part.stop - start], labels[part]] = 0
         largest[part], lowest[part] = values.max(axis=1), values.min(axis=1)
-        if (lowest[part] < 0).any():
+        # how wrong a negative component is matters only where a defect or an exact 0 is possible
+        unclear = (worst[part] > tolerated) | (conditions.smallest_other[part] == 0)
+        if (unclear & (lowest[part] < 0)).any():
             flipped_error[part] = _negative_error(values, error, exact)
         np.multiply(error, conditions.per_ulp[part], out=product)
         ulp[part] = product.max(axis=1)
@@ -92,10 +97,11 @@ def gradient_errors(
     label_exact = reference.gradient[index, labels]
     label_mixed = np.abs(label_observed - label_exact) / fmt.unit_roundoff
     label_mixed[np.isnan(label_mixed)] = np.inf
-    label_flipped = label_observed * label_exact < 0
+    wrong_label = label_observed * label_exact < 0
     flipped_mixed = np.maximum(
-        flipped_error / fmt.unit_roundoff, np.where(label_flipped, label_mixed, 0)
+        flipped_error / fmt.unit_roundoff, np.where(wrong_label, label_mixed, 0)
     )
+    flipped = (flipped_mixed > 0) | ((lowest < 0) & (conditions.smallest_other > 0))
     return GradientErrors(
         ulp=ulp,
         mixed=worst / fmt.unit_roundoff,
@@ -106,7 +112,7 @@ def gradient_errors(
         label_observed=label_observed,
         label_exact=label_exact,
         label_mixed=label_mixed,
-        flipped=flipped_mixed > 0,
+        flipped=flipped,
         flipped_mixed=flipped_mixed,
         format=fmt,
     )

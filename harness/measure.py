@@ -1,28 +1,15 @@
-"""One batch in, one Measurement out: errors in three measures, and the kinds that rows show.
-
-The defect bound. With d_k = x_k - max x and p the softmax, the shift rounds each d_k by u |d_k|,
-exp, log and division err by about u, and a plain sum of n terms by (n - 1) u (Blanchard, Higham &
-Higham 2021, "Accurately computing the log-sum-exp and softmax functions", section 4). What the
-shifts do to the sum is sum_k p_k |d_k| u, at most the entropy of p, so at most u ln n; what they
-do to a component is p |d| u, below u / e; the logarithm's own rounding adds u ln n; and the loss
-is at least |d_y|, which covers the label's shift. So every shifted algorithm stays within
-(n + 2 ln n + 8) u times max(1, |value|), whatever the order of its sum, and one that errs by more
-does something else than rounding. Where that exceeds one half (257 classes in bfloat16), one half
-is the bound: no promise survives an error as large as the value. Where the loss is returned in a
-wider format than the logits', u is still the logits': a path cannot owe more digits than its
-input's operations carry.
-"""
+"""One batch in, one Measurement out: errors in three measures, and the kinds that rows show."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.flags import LossErrors, flags_of
-from lossfuzz.harness.formats import FloatFormat, format_of
+from lossfuzz.harness.formats import format_of
 from lossfuzz.harness.gradients import gradient_errors
 from lossfuzz.harness.ulp import ulp_errors
 
@@ -68,11 +55,6 @@ class Measurement:
     zero_gradient: Flags
     defects: dict[str, Flags]
     inaccuracies: dict[str, Flags]
-
-
-def defect_bound(classes: int, fmt: FloatFormat) -> float:
-    """The largest mixed error that rounding explains, in units of u."""
-    return min(classes + 2 * math.log(classes) + 8, 0.5 / fmt.unit_roundoff)
 
 
 def measure(

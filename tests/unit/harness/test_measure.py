@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.conditions import conditions_of
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
-from lossfuzz.harness.measure import defect_bound, disagreements, measure
+from lossfuzz.harness.measure import disagreements, measure
 from lossfuzz.harness.reference.judge import reference_of
 from lossfuzz.harness.summary import Summary
 
