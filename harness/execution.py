@@ -42,7 +42,7 @@ class CellRunner:
 
         self.cell = cell
         self._tf = tf
-        self._step = compiled(_training_step(cell), cell.mode)
+        self._step = compiled(training_step(cell), cell.mode)
 
     def run(self, logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> Observed:
         """Loss and gradient of every row.
@@ -82,7 +82,8 @@ def run_path(
         raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
 
 
-def _training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
+def training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of tensors that returns a path's losses and their gradient."""
     import tensorflow as tf
 
     def step(logits: Any, labels: Any) -> tuple[Any, Any]:

@@ -64,7 +64,29 @@ def _parser() -> argparse.ArgumentParser:
         "--without-arb", action="store_true", help="compare only the kernel with mpmath"
     )
     referee.set_defaults(command=_referee)
+    _add_memory(commands)
     return parser
+
+
+def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    memory = commands.add_parser(
+        "memory",
+        help="measure peak memory and time of loss and gradient, by route",
+        description="Peak bytes above the inputs as multiples of the logits' size, and time as a "
+        "multiple of the fused kernel's in the same run.",
+    )
+    memory.set_defaults(command=_memory)
+    for option, metavar, text in (
+        ("--paths", "PATTERN", "loss paths by name or shell pattern (all)"),
+        ("--formats", "FORMAT", "float16, bfloat16, float32 (float32)"),
+        ("--modes", "MODE", "eager, graph, xla (all three)"),
+    ):
+        memory.add_argument(option, action="append", metavar=metavar, help=text)
+    memory.add_argument("--device", default="CPU:0", help="such as GPU:0 (CPU:0)")
+    memory.add_argument(
+        "--shape", default="64x512x1000", help="of the logits, classes last (64x512x1000)"
+    )
+    memory.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
 
 
 def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -121,6 +143,12 @@ def _paths(_: argparse.Namespace) -> int:
     from lossfuzz.commands import paths_command
 
     return paths_command()
+
+
+def _memory(options: argparse.Namespace) -> int:
+    from lossfuzz.commands import memory_command
+
+    return memory_command(options)
 
 
 def _referee(options: argparse.Namespace) -> int:

@@ -23,10 +23,11 @@ from lossfuzz.audit import AuditError
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
-from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
+from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS, FloatFormat, format_named
 from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.plan import DEFAULT_ROWS, Plan
 from lossfuzz.reports import html, tables, terminal
+from lossfuzz.reports import memory as memory_table
 from lossfuzz.run import run
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, SHAPES
@@ -264,3 +265,45 @@ def referee_command(options: argparse.Namespace) -> int:
         highlight=False,
     )
     return int(arb + of_kernel > 0)
+
+
+def memory_command(options: argparse.Namespace) -> int:
+    """``lossfuzz memory``: returns 0.
+
+    Raises:
+        UsageError: a choice is unknown, or TensorFlow is missing or cannot count memory here.
+    """
+    from lossfuzz import memory
+
+    formats = _chosen(options.formats, _training_format, (BINARY32,))
+    modes = [mode for mode in MODES if mode in _chosen(options.modes, mode_named, MODES)]
+    shape = _chosen([options.shape], _shape, ())[0]
+    if len(shape) != 1:
+        raise UsageError("--shape expects one shape such as 64x512x1000, got 'all'")
+    try:
+        paths = paths_matching(_split(options.paths)) if options.paths else list(PATHS)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if options.out is not None:
+        _make_writable(options.out.parent)
+    found = []
+    console = _console()
+    try:
+        with _progress() as bar:
+            task = bar.add_task("measuring", total=len(paths) * len(formats) * len(modes))
+            for cost in memory.costs(paths, formats, modes, options.device, shape[0]):
+                found.append(cost)
+                bar.update(task, advance=1, description=cost.cell.name)
+    except BackendError as error:
+        raise UsageError(str(error)) from None
+    table = Table(*memory_table.COLUMNS, padding=(0, 1), title=f"logits {options.shape}")
+    for row in memory_table.cost_rows(found):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for line in memory_table.answers(found):
+        console.print(line, highlight=False)
+    if options.out is not None:
+        text = json.dumps([cost.to_json() for cost in found], indent=1)
+        options.out.write_text(text + "\n", encoding="utf-8")
+        console.print(f"written: {options.out}", highlight=False)
+    return 0

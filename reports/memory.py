@@ -1,0 +1,102 @@
+"""What the paths cost, as tables of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.memory import Footprint
+
+COLUMNS = ("route", "path", "format", "mode", "forward", "forward + backward", "held", "time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellCost:
+    """One cell's footprint, or why it has none.
+
+    Attributes:
+        cell: what was measured.
+        route: its name.
+        footprint: None if the cell could not run.
+        unavailable: why, else None.
+        relative_time: its step's time by the fused kernel's in the same format, mode and run.
+    """
+
+    cell: Cell
+    route: str
+    footprint: Footprint | None
+    unavailable: str | None
+    relative_time: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The cost as JSON's types."""
+        found = self.footprint
+        return {
+            "path": self.cell.path.name,
+            "format": self.cell.format.dtype_name,
+            "mode": self.cell.mode,
+            "device": self.cell.device,
+            "route": self.route,
+            "unavailable": self.unavailable,
+            "forward": found.forward if found else None,
+            "step": found.step if found else None,
+            "held": found.held if found else None,
+            "relative_time": self.relative_time if found else None,
+        }
+
+
+def cost_rows(costs: Sequence[CellCost]) -> list[tuple[str, ...]]:
+    """A row per cell, cheapest route first; texts as in `COLUMNS`."""
+    return [
+        (
+            cost.route,
+            cost.cell.path.name,
+            cost.cell.format.dtype_name,
+            cost.cell.mode,
+            *_figures(cost),
+        )
+        for cost in sorted(costs, key=_by_route)
+    ]
+
+
+def _by_route(cost: CellCost) -> tuple[Any, ...]:
+    order = (cost.cell.format.dtype_name, cost.cell.mode, cost.cell.device)
+    return (*order, cost.footprint.step if cost.footprint else float("inf"), cost.cell.path.name)
+
+
+def _figures(cost: CellCost) -> tuple[str, ...]:
+    found = cost.footprint
+    if found is None:
+        return ("-", "-", "-", cost.unavailable or "unavailable")
+    return (
+        f"{found.forward:.2f} x",
+        f"{found.step:.2f} x",
+        f"{found.held:.2f} x" if found.held >= _NOTABLE else "0",
+        f"{cost.relative_time:.2f} x fused",
+    )
+
+
+_NOTABLE = 0.01
+
+
+def answers(costs: Sequence[CellCost]) -> list[str]:
+    """For every format and mode, what each route's dearest path needs beside the cheapest."""
+    lines = []
+    for fmt, mode in dict.fromkeys((one.cell.format.dtype_name, one.cell.mode) for one in costs):
+        peaks: dict[str, float] = {}
+        for one in costs:
+            if (one.cell.format.dtype_name, one.cell.mode) == (fmt, mode) and one.footprint:
+                peaks[one.route] = max(peaks.get(one.route, 0.0), one.footprint.step)
+        if peaks:
+            ranked = sorted(peaks.items(), key=lambda item: item[1])
+            parts = [f"{route} {peak:.2f} x" for route, peak in ranked]
+            lines.append(
+                f"{fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} the "
+                f"logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times the "
+                "cheapest."
+            )
+    return lines
