@@ -134,24 +134,24 @@ def _version() -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lossfuzz.commands import run_command
+    from lossfuzz.commands.run import run_command
 
     return run_command(options)
 
 
 def _paths(_: argparse.Namespace) -> int:
-    from lossfuzz.commands import paths_command
+    from lossfuzz.commands.paths import paths_command
 
     return paths_command()
 
 
 def _memory(options: argparse.Namespace) -> int:
-    from lossfuzz.commands import memory_command
+    from lossfuzz.commands.memory import memory_command
 
     return memory_command(options)
 
 
 def _referee(options: argparse.Namespace) -> int:
-    from lossfuzz.commands import referee_command
+    from lossfuzz.commands.referee import referee_command
 
     return referee_command(options)

@@ -72,6 +72,8 @@ def test_the_package_exports_what_it_names():
         (["run", "--logical-cpus", "0"], ["expects 1 or more, got 0"]),
         (["run", "--out", "/dev/null/here"], ["cannot write to the output folder", "--out"]),
         (["referee", "--rows", "0"], ["expected --rows of 1 or more"]),
+        (["memory", "--shape", "all"], ["--shape expects one shape such as 64x512x1000"]),
+        (["memory", "--paths", "none"], ["unknown path 'none'"]),
         (["nonsense"], ["invalid choice: 'nonsense'", "run"]),
         ([], ["required", "COMMAND"]),
     ],
@@ -195,6 +197,19 @@ def test_the_referee_finds_no_disagreement():
     assert done.returncode == 0, done.stderr
     assert "0 disagreements between mpmath and Arb" in done.stdout
     assert "margin_sweep" in done.stdout
+
+
+def test_memory_is_answered_by_route(tmp_path):
+    out = tmp_path / "memory.json"
+    paths = "tf.nn/fused,keras/function/softmax-*"
+    done = lossfuzz("memory", "--paths", paths, "--shape", "4x64x1000", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    answer = " ".join(done.stdout.split())
+    assert "float32 eager: peak of loss and gradient, by route: fused on logits 2.0" in answer
+    assert "clip + log 6." in answer
+    costs = {(cost["path"], cost["mode"]): cost for cost in json.loads(out.read_text())}
+    assert costs["keras/function/softmax-op", "graph"]["route"] == "softmax skipped"
+    assert costs["tf.nn/fused", "xla"]["relative_time"] > 0
 
 
 def test_the_version_is_told():

@@ -1,0 +1,20 @@
+"""Where commands print: wide enough for the table when there is no terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn
+
+_WIDTH_WITHOUT_TERMINAL = 176
+
+
+def wide_console() -> Console:
+    """The terminal, or standard output at the table's width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A bar on standard error that leaves no trace; none where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

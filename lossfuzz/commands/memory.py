@@ -1,0 +1,62 @@
+"""``lossfuzz memory``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from lossfuzz import memory
+from lossfuzz.commands.choices import chosen, make_writable, shape_group, split, training_format
+from lossfuzz.commands.console import progress_bar, wide_console
+from lossfuzz.errors import UsageError
+from lossfuzz.harness.backend import BackendError
+from lossfuzz.harness.cells import MODES, mode_named
+from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.reports import memory as memory_table
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def memory_command(options: argparse.Namespace) -> int:
+    """``lossfuzz memory``: returns 0.
+
+    Raises:
+        UsageError: a choice is unknown, or TensorFlow is missing or cannot count memory here.
+    """
+    formats = chosen(options.formats, training_format, (BINARY32,))
+    modes = [mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)]
+    shape = chosen([options.shape], shape_group, ())[0]
+    if len(shape) != 1:
+        raise UsageError("--shape expects one shape such as 64x512x1000, got 'all'")
+    try:
+        paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if options.out is not None:
+        make_writable(options.out.parent)
+    found = []
+    console = wide_console()
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("measuring", total=len(paths) * len(formats) * len(modes))
+            for cost in memory.costs(paths, formats, modes, options.device, shape[0]):
+                found.append(cost)
+                bar.update(task, advance=1, description=cost.cell.name)
+    except BackendError as error:
+        raise UsageError(str(error)) from None
+    table = Table(*memory_table.COLUMNS, padding=(0, 1), title=f"logits {options.shape}")
+    for row in memory_table.cost_rows(found):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for line in memory_table.answers(found):
+        console.print(line, highlight=False)
+    if options.out is not None:
+        text = json.dumps([cost.to_json() for cost in found], indent=1)
+        options.out.write_text(text + "\n", encoding="utf-8")
+        console.print(f"written: {options.out}", highlight=False)
+    return 0

@@ -1,0 +1,140 @@
+"""``lossfuzz run``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from lossfuzz.audit import AuditError
+from lossfuzz.commands.choices import (
+    chosen,
+    family,
+    make_writable,
+    shape_group,
+    split,
+    training_format,
+)
+from lossfuzz.commands.console import progress_bar, wide_console
+from lossfuzz.errors import UsageError
+from lossfuzz.harness.backend import BackendError
+from lossfuzz.harness.cells import MODES, mode_named
+from lossfuzz.harness.formats import TRAINING_FORMATS
+from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.plan import DEFAULT_ROWS, Plan
+from lossfuzz.reports import html, tables, terminal
+from lossfuzz.run import run
+from lossfuzz.strategies.families import FAMILIES
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from lossfuzz.harness.results import RunResult
+
+AUDIT_FAILED = 3
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """``lossfuzz run``: 0, 1 where defects were to fail the run, 3 where the audit failed.
+
+    Raises:
+        UsageError: a choice is unknown, the folder can't be written, TensorFlow is missing.
+    """
+    plan = _plan(options)
+    if options.fail_above is not None and not 0 <= options.fail_above <= 1:
+        raise UsageError(f"--fail-above expects a share from 0 to 1, got {options.fail_above:g}")
+    if options.logical_cpus < 1:
+        raise UsageError(f"--logical-cpus expects 1 or more, got {options.logical_cpus}")
+    make_writable(options.out)
+    console = wide_console()
+    try:
+        result = _run_with_progress(plan, options.logical_cpus)
+    except BackendError as error:
+        raise UsageError(str(error)) from None
+    except AuditError as error:
+        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+        return AUDIT_FAILED
+    written = write(result, options.out)
+    if options.quiet:
+        console.print(tables.verdict(result), highlight=False)
+    else:
+        terminal.show(result, console)
+    console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
+    if result.interrupted:
+        console.print("interrupted: the figures are of what was measured until then")
+        return 130
+    return int(_fails(result, strict=options.strict, fail_above=options.fail_above))
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    formats = chosen(options.formats, training_format, TRAINING_FORMATS)
+    shapes = chosen(options.shapes, shape_group, (DEFAULT_SHAPES,))
+    try:
+        return Plan(
+            paths=tuple(paths_matching(split(options.paths)) if options.paths else PATHS),
+            formats=tuple(dict.fromkeys(formats)),
+            modes=tuple(
+                mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)
+            ),
+            devices=tuple(split(options.device)),
+            families=tuple(dict.fromkeys(chosen(options.families, family, FAMILIES))),
+            shapes=tuple(dict.fromkeys(shape for group in shapes for shape in group)),
+            rows=None if options.seconds is not None else _rows(options.rows),
+            seconds=options.seconds,
+            seed=options.seed,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _rows(rows: int | None) -> int:
+    return DEFAULT_ROWS if rows is None else rows
+
+
+def _run_with_progress(plan: Plan, logical_cpus: int) -> RunResult:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with progress_bar(*columns) as bar:
+        task = bar.add_task("starting TensorFlow, tracing routes", total=None)
+
+        def progress(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=what)
+
+        return run(plan, logical_cpus=logical_cpus, progress=progress)
+
+
+def write(result: RunResult, folder: Path) -> list[Path]:
+    """Write results, times and page; returns the files."""
+    texts = {
+        "results.json": json.dumps(result.to_json(), indent=1, sort_keys=True, allow_nan=False),
+        "timings.json": json.dumps(result.seconds, indent=1, sort_keys=True),
+        "report.html": html.render(result),
+    }
+    written = []
+    for name, text in texts.items():
+        path = folder / name
+        unfinished = folder / f".{name}.{os.getpid()}"
+        try:
+            unfinished.write_text(text + "\n", encoding="utf-8")
+            unfinished.replace(path)
+        except OSError as error:
+            raise UsageError(f"cannot write {str(path)!r}: {error.strerror}") from None
+        written.append(path)
+    return written
+
+
+def _fails(result: RunResult, *, strict: bool, fail_above: float | None) -> bool:
+    if strict and result.defective_cells:
+        return True
+    return fail_above is not None and any(
+        one.summary.rate(kind) > fail_above for one in result.cells for kind in one.summary.defects
+    )
