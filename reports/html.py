@@ -13,6 +13,7 @@ from markupsafe import Markup
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.histogram import INFINITE_BIN, Histogram, upper_edge
 from lossfuzz.reports import tables
+from lossfuzz.reports.advice import advice, route_changes
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.terminal import time_note
 
@@ -34,6 +35,8 @@ def render(result: RunResult) -> str:
     )
     return environment.get_template("report.html.jinja").render(
         verdict=tables.verdict(result),
+        advice=advice(result.cells),
+        route_changes=route_changes(result.cells),
         notes=[*tables.saturation_note(result.cells), tables.inaccuracy_note(result)],
         interrupted=result.interrupted,
         columns=tables.COLUMNS,

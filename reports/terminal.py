@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lossfuzz.harness.findings import DEFECT, KINDS
 from lossfuzz.reports import tables
+from lossfuzz.reports.advice import advice, route_changes
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def show(result: RunResult, console: Console) -> None:
     for line in tables.saturation_note(result.cells):
         console.print(Text("  " + line))
     console.print(Text(tables.inaccuracy_note(result)))
+    changes = route_changes(result.cells)
+    if changes:
+        console.print(Text("The route depends on the mode:"))
+        for line in changes:
+            console.print(Text("  " + line))
+    console.print(Text("Advice: " + advice(result.cells), style="bold"))
     console.print(Text(time_note(result), style="dim"))
 
 

@@ -15,6 +15,7 @@ from lossfuzz.harness.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables, terminal
+from lossfuzz.reports.advice import advice, route_changes
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.run import run
 
@@ -71,6 +72,23 @@ def test_unavailable_cells_say_why(result):
 )
 def test_figures_are_short(value, text):
     assert tables.number(value) == text
+
+
+def test_routes_that_depend_on_the_mode_are_told(result):
+    (line,) = route_changes(result.cells)
+    assert line.startswith("keras/function/softmax-op (float16, float32): eager: clip + log")
+    assert line.endswith("graph and xla: softmax skipped")
+
+
+def test_the_advice_names_what_to_use_to_mind_and_to_avoid(result):
+    text = advice(result.cells)
+    assert "Use tf.nn/fused: no defect in 6,132 judged rows." in text
+    assert "keras/function/softmax-op (defects in eager float16 and float32)" in text
+    assert "Avoid keras/function/softmax-identity (gradient lost from margin 16" in text
+
+
+def test_there_is_no_advice_without_figures():
+    assert advice([]) == "Nothing was measured."
 
 
 def test_the_page_is_self_contained(result):

@@ -1,0 +1,85 @@
+"""What the figures mean for a user: which path to call, which to avoid, and what really ran."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lossfuzz.harness.results import CellResult
+
+
+def route_changes(results: Iterable[CellResult]) -> list[str]:
+    """One line for each path whose route depends on the mode; formats that agree share it."""
+    routes: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for result in results:
+        if result.route is not None:
+            key = (result.cell.path.name, result.cell.format.dtype_name)
+            modes = routes.setdefault(key, {}).setdefault(result.route.name, [])
+            if result.cell.mode not in modes:
+                modes.append(result.cell.mode)
+    lines: dict[tuple[str, str], list[str]] = {}
+    for (path, fmt), by_route in routes.items():
+        if len(by_route) > 1:
+            told = "; ".join(f"{_joined(modes)}: {route}" for route, modes in by_route.items())
+            lines.setdefault((path, told), []).append(fmt)
+    return [f"{path} ({', '.join(formats)}): {told}" for (path, told), formats in lines.items()]
+
+
+def advice(results: Sequence[CellResult]) -> str:
+    """A paragraph: the paths without a defect, the partly sound ones, and those to avoid."""
+    by_path: dict[str, list[CellResult]] = {}
+    for result in results:
+        if result.unavailable is None and result.summary.judged:
+            by_path.setdefault(result.cell.path.name, []).append(result)
+    sound, partly, broken = [], [], []
+    for path, cells in by_path.items():
+        defective = [one for one in cells if one.summary.defect_rows]
+        if not defective:
+            sound.append(path)
+        elif len(defective) < len(cells):
+            partly.append(f"{path} ({_where(defective)})")
+        else:
+            broken.append(f"{path} ({_worst_figure(defective)})")
+    parts = []
+    if sound:
+        rows = sum(one.summary.judged for path in sound for one in by_path[path])
+        parts.append(f"Use {_joined(sound)}: no defect in {rows:,} judged rows.")
+    if partly:
+        parts.append(f"Mind where they run: {_joined(partly)}.")
+    if broken:
+        parts.append(f"Avoid {_joined(broken)}.")
+    return " ".join(parts) or "Nothing was measured."
+
+
+def _where(defective: Sequence[CellResult]) -> str:
+    """In which formats and modes the defects are, modes joined per format."""
+    modes: dict[str, list[str]] = {}
+    for one in defective:
+        found = modes.setdefault(one.cell.format.dtype_name, [])
+        if one.cell.mode not in found:
+            found.append(one.cell.mode)
+    formats: dict[str, list[str]] = {}
+    for fmt, found in modes.items():
+        formats.setdefault(_joined(found), []).append(fmt)
+    return "defects in " + ", ".join(
+        f"{found} {_joined(names)}" for found, names in formats.items()
+    )
+
+
+def _worst_figure(defective: Sequence[CellResult]) -> str:
+    """The figure that says most: where the gradient is lost, else the commonest defect."""
+    margin = min(one.summary.vanishing_margin for one in defective)
+    if margin < math.inf:
+        return f"gradient lost from margin {margin:.4g} on"
+    kind, share = max(
+        ((kind, one.summary.rate(kind)) for one in defective for kind in one.summary.defects),
+        key=lambda pair: pair[1],
+    )
+    return f"{kind} in up to {100 * share:.2g} % of rows"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
