@@ -34,24 +34,30 @@ def advice(results: Sequence[CellResult]) -> str:
     for result in results:
         if result.unavailable is None and result.summary.judged:
             by_path.setdefault(result.cell.path.name, []).append(result)
-    sound, partly, broken = [], [], []
+    sound: list[str] = []
+    partly: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
     for path, cells in by_path.items():
         defective = [one for one in cells if one.summary.defect_rows]
         if not defective:
             sound.append(path)
         elif len(defective) < len(cells):
-            partly.append(f"{path} ({_where(defective)})")
+            partly.setdefault(_where(defective), []).append(path)
         else:
-            broken.append(f"{path} ({_worst_figure(defective)})")
+            broken.setdefault(_worst_figure(defective), []).append(path)
     parts = []
     if sound:
         rows = sum(one.summary.judged for path in sound for one in by_path[path])
         parts.append(f"Use {_joined(sound)}: no defect in {rows:,} judged rows.")
     if partly:
-        parts.append(f"Mind where they run: {_joined(partly)}.")
+        parts.append(f"Mind where they run: {_grouped(partly)}.")
     if broken:
-        parts.append(f"Avoid {_joined(broken)}.")
+        parts.append(f"Avoid {_grouped(broken)}.")
     return " ".join(parts) or "Nothing was measured."
+
+
+def _grouped(paths: dict[str, list[str]]) -> str:
+    return "; ".join(f"{_joined(names)} ({figure})" for figure, names in paths.items())
 
 
 def _where(defective: Sequence[CellResult]) -> str:

@@ -19,33 +19,45 @@ if TYPE_CHECKING:
 
     Predict = Callable[[Any, Any], Any]
 
-_PREDICTIONS: dict[str, tuple[str, str]] = {
-    "from-logits": ("logits", "log(sum_k exp(x_k)) - x_y"),
-    "cached-logits": (
-        "{api}.activations.softmax(logits)",
-        "-log(clip(softmax(x)_y, clip_epsilon, 1 - clip_epsilon))",
-    ),
-    "softmax-op": (
-        "tf.nn.softmax(logits)",
-        "-log(clip(softmax(x)_y, clip_epsilon, 1 - clip_epsilon))",
-    ),
-    "softmax-identity": (
-        "tf.identity(tf.nn.softmax(logits))",
-        "-log(clip(softmax(x)_y, clip_epsilon, 1 - clip_epsilon))",
-    ),
+_CLIPPED = "-log(clip(softmax(x)_y, clip_epsilon, 1 - clip_epsilon))"
+
+_PREDICTIONS: dict[str, str] = {
+    "from-logits": "logits",
+    "cached-logits": "{api}.activations.softmax(logits)",
+    "softmax-op": "tf.nn.softmax(logits)",
+    "softmax-identity": "tf.identity(tf.nn.softmax(logits))",
 }
-"""How the loss gets its predictions: expression and documented formula."""
+"""How the loss gets its predictions, the four ways that lead to different routes."""
+
+_MORE_PREDICTIONS: dict[str, str] = {
+    "softmax-layer": "{api}.layers.Softmax(dtype=logits.dtype.name)(logits)",
+    "activation-layer": '{api}.layers.Activation("softmax", dtype=logits.dtype.name)(logits)',
+    "ops-softmax": "{api}.ops.softmax(logits)",
+    "softmax-reshape": "tf.reshape(tf.nn.softmax(logits), tf.shape(logits))",
+    "softmax-cast": "tf.cast(tf.nn.softmax(logits), tf.float32)",
+    "softmax-times-one": "tf.nn.softmax(logits) * 1.0",
+}
+"""Other ways that users take to the same probabilities; asked of the functions alone."""
 
 
 def _predictions(way: str, keras: Any, logits: Any) -> Any:
     import tensorflow as tf
 
-    if way == "from-logits":
-        return logits
-    if way == "cached-logits":
-        return keras.activations.softmax(logits)
-    probabilities = tf.nn.softmax(logits)
-    return tf.identity(probabilities) if way == "softmax-identity" else probabilities
+    makers: dict[str, Callable[[], Any]] = {
+        "from-logits": lambda: logits,
+        "cached-logits": lambda: keras.activations.softmax(logits),
+        "softmax-op": lambda: tf.nn.softmax(logits),
+        "softmax-identity": lambda: tf.identity(tf.nn.softmax(logits)),
+        "softmax-layer": lambda: keras.layers.Softmax(dtype=logits.dtype.name)(logits),
+        "activation-layer": lambda: keras.layers.Activation("softmax", dtype=logits.dtype.name)(
+            logits
+        ),
+        "ops-softmax": lambda: keras.ops.softmax(logits),
+        "softmax-reshape": lambda: tf.reshape(tf.nn.softmax(logits), tf.shape(logits)),
+        "softmax-cast": lambda: tf.cast(tf.nn.softmax(logits), tf.float32),
+        "softmax-times-one": lambda: tf.nn.softmax(logits) * 1.0,
+    }
+    return makers[way]()
 
 
 def _function(api: str, way: str) -> Callable[[Any, Any, FloatFormat], Any]:
@@ -83,8 +95,16 @@ def _sources(api: str, way: str, predictions: str) -> dict[str, str]:
     }
 
 
-def keras_paths(api: str, kinds: tuple[str, ...]) -> tuple[LossPath, ...]:
-    """The paths of one Keras package: every kind of call on every kind of predictions."""
+def keras_paths(
+    api: str, kinds: tuple[str, ...], *, without: tuple[str, ...] = ()
+) -> tuple[LossPath, ...]:
+    """The paths of one Keras package: every kind of call on every kind of predictions.
+
+    Args:
+        api: the package.
+        kinds: ``function``, ``class``, ``class-own-dtype``.
+        without: ways to predictions that the package does not have.
+    """
     calls: dict[str, Callable[[str], Callable[[Any, Any, FloatFormat], Any]]] = {
         "function": lambda way: _function(api, way),
         "class": lambda way: _class(api, way, own_dtype=False),
@@ -97,8 +117,13 @@ def keras_paths(api: str, kinds: tuple[str, ...]) -> tuple[LossPath, ...]:
             api=api,
             call=calls[kind](way),
             source=_sources(api, way, expression.format(api=api))[kind],
-            documented=documented,
+            documented=SOFTMAX_CROSS_ENTROPY.formula if way == "from-logits" else _CLIPPED,
         )
         for kind in kinds
-        for way, (expression, documented) in _PREDICTIONS.items()
+        for way, expression in _ways(kind).items()
+        if way not in without
     )
+
+
+def _ways(kind: str) -> dict[str, str]:
+    return {**_PREDICTIONS, **_MORE_PREDICTIONS} if kind == "function" else _PREDICTIONS

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PATHS: tuple[LossPath, ...] = (
     *tf_nn.PATHS,
     *keras_paths("keras", ("function", "class", "class-own-dtype")),
-    *keras_paths("tf_keras", ("function", "class")),
+    *keras_paths("tf_keras", ("function", "class"), without=("ops-softmax",)),
 )
 
 

@@ -115,7 +115,7 @@ def _run_with_progress(plan: Plan, logical_cpus: int) -> RunResult:
 def write(result: RunResult, folder: Path) -> list[Path]:
     """Write results, times and page; returns the files."""
     texts = {
-        "results.json": json.dumps(result.to_json(), indent=1, sort_keys=True, allow_nan=False),
+        "results.json": json.dumps(result.to_json(), sort_keys=True, allow_nan=False),
         "timings.json": json.dumps(result.seconds, indent=1, sort_keys=True),
         "report.html": html.render(result),
     }

@@ -45,8 +45,10 @@ def known_route(path, fmt, mode):
     if path.name == "tf.nn/naive":
         return LOG_OF_SOFTMAX
     cast_by_class = path.name.startswith("keras/class/") and fmt != BINARY32
+    if way == "softmax-cast" and fmt == BINARY32:
+        way = "softmax-op"  # a cast to its own type is no operation
     clips = (
-        way == "softmax-identity"
+        way in ("softmax-identity", "softmax-reshape", "softmax-cast", "softmax-times-one")
         or (way == "softmax-op" and mode == "eager")
         or (way in ("softmax-op", "cached-logits") and cast_by_class)
     )

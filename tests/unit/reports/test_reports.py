@@ -24,7 +24,11 @@ from lossfuzz.run import run
 def result(tf):
     return run(
         Plan(
-            paths=tuple(paths_matching(["keras/function/softmax-*", "tf.nn/fused"])),
+            paths=tuple(
+                paths_matching(
+                    ["keras/function/softmax-op", "keras/function/softmax-identity", "tf.nn/fused"]
+                )
+            ),
             formats=(BINARY16, BINARY32),
             devices=("CPU:0",),
             shapes=((64, 3),),
