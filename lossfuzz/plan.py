@@ -47,6 +47,9 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("paths", "formats", "modes", "families", "shapes"):
+            if not getattr(self, name):
+                raise ValueError(f"expected at least one of the {name}, got none")
         if (self.rows is None) == (self.seconds is None):
             raise ValueError("expected a budget in rows or in seconds, not both and not neither")
         budget = self.rows if self.rows is not None else self.seconds

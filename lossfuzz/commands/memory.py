@@ -37,6 +37,8 @@ def memory_command(options: argparse.Namespace) -> int:
         paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if not (paths and formats and modes):
+        raise UsageError("expected at least one path, format and mode, got an empty choice")
     if options.out is not None:
         make_writable(options.out.parent)
     found = []
