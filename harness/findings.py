@@ -21,6 +21,7 @@ SIGN_FLIP = "sign flip"
 INACCURATE_LOSS = "inaccurate loss"
 INACCURATE_GRADIENT = "inaccurate gradient"
 MODE_DISAGREEMENT = "mode disagreement"
+REFUSAL = "refusal"
 
 KINDS: dict[str, str] = {
     NON_FINITE_LOSS: "the loss is NaN or infinite where the exact one is a number of its format",
@@ -32,6 +33,7 @@ KINDS: dict[str, str] = {
     SIGN_FLIP: "a gradient component has the opposite sign of the exact one",
     INACCURATE_LOSS: "the loss errs by more than rounding can explain",
     INACCURATE_GRADIENT: "a gradient component errs by more than rounding can explain",
+    REFUSAL: "the path raises an error for valid logits and labels",
     MODE_DISAGREEMENT: "a mode's result differs from a better mode's by more than both bounds",
 }
 """Every kind with what it means, in the order of reports."""
@@ -62,6 +64,7 @@ class Finding:
         margin: the rest's log-sum-exp minus the label's logit.
         recipe: of the batch that held the row.
         row: its index there.
+        message: the error's first line, for a refusal.
     """
 
     kind: str
@@ -83,6 +86,7 @@ class Finding:
     margin: float
     recipe: dict[str, Any]
     row: int
+    message: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

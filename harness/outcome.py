@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfuzz.harness.conditions import Conditions, conditions_of
-from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
+from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.findings import DEFECT, INACCURACY, REFUSAL, Finding
 from lossfuzz.harness.formats import BINARY32, format_of
 from lossfuzz.harness.measure import Measurement, measure
 from lossfuzz.harness.reference.judge import Reference, reference_of
@@ -123,6 +125,52 @@ class Outcome:
             recipe=prepared.recipe,
             row=row,
         )
+
+
+def refusal_of(runner: CellRunner, prepared: Prepared, error: Exception) -> Finding:
+    """The record of a refused batch: of a row that is refused alone, if there is one."""
+    row = _refused_row(runner, prepared)
+    cell, reference = runner.cell, prepared.reference
+    nothing = (math.nan,) * prepared.rows.shape[1]
+    return Finding(
+        kind=REFUSAL,
+        tier=DEFECT,
+        path=cell.path.name,
+        format=cell.format.dtype_name,
+        mode=cell.mode,
+        device=cell.device,
+        logits=_floats(prepared.rows[row]),
+        label=int(prepared.row_labels[row]),
+        loss_dtype="",
+        observed_loss=math.nan,
+        exact_loss=float(reference.loss[row]),
+        observed_gradient=nothing,
+        exact_gradient=_floats(reference.gradient[row]),
+        ulp_error=math.inf,
+        mixed_error=math.inf,
+        bound=math.nan,
+        margin=float(prepared.conditions.margin[row]),
+        recipe=prepared.recipe,
+        row=row,
+        message=str(error),
+    )
+
+
+def _refused_row(runner: CellRunner, prepared: Prepared) -> int:
+    """By halving; the first row of what is refused only together."""
+    rows, labels = prepared.rows, prepared.row_labels
+    start, stop = 0, len(rows)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        for half in ((start, middle), (middle, stop)):
+            try:
+                runner.run(rows[half[0] : half[1]], labels[half[0] : half[1]])
+            except UnavailableError:
+                start, stop = half
+                break
+        else:
+            return start
+    return start
 
 
 def outcome_of(runner: CellRunner, prepared: Prepared) -> Outcome:

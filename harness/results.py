@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.findings import DEFECT, REFUSAL, Finding
+from lossfuzz.harness.outcome import refusal_of
 from lossfuzz.harness.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.outcome import Outcome
+    from lossfuzz.harness.execution import CellRunner
+    from lossfuzz.harness.outcome import Outcome, Prepared
     from lossfuzz.harness.routes import Route
 
 
@@ -44,6 +46,12 @@ class CellResult:
             finding = outcome.finding(kind, tier, row)
             if kept is None or finding.severity > kept.severity:
                 self.findings[kind, tier] = finding
+
+    def refuse(self, runner: CellRunner, prepared: Prepared, error: Exception) -> None:
+        """Count a batch that the path refused; the first one is kept as a finding."""
+        self.summary.add_refusal(len(prepared.row_labels))
+        if (REFUSAL, DEFECT) not in self.findings:
+            self.findings[REFUSAL, DEFECT] = refusal_of(runner, prepared, error)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON's types."""

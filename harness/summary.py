@@ -75,6 +75,12 @@ class Summary:
         saturated = measurement.defects[kinds.SATURATION]
         self.plateau = min(self.plateau, _smallest(observed_loss[saturated].astype(np.float64)))
 
+    def add_refusal(self, rows: int) -> None:
+        """Count a batch that the path refused: none of its rows has a result."""
+        self.rows += rows
+        self.judged += rows
+        self.defects[kinds.REFUSAL] = self.defects.get(kinds.REFUSAL, 0) + rows
+
     def merge(self, other: Summary) -> None:
         """Add another summary of the same cell; associative and commutative."""
         self.rows += other.rows

@@ -8,6 +8,7 @@ a fault in the kernel, shows here, and stops the campaign with the row.
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,11 @@ def audit_findings(findings: Iterable[Finding]) -> int:
     Raises:
         AuditError: an exact value is not within its bound of mpmath's.
     """
-    rows = {(finding.logits, finding.label): finding for finding in findings}
+    rows = {
+        (finding.logits, finding.label): finding
+        for finding in findings
+        if not math.isnan(finding.exact_loss)
+    }
     for (logits, label), finding in rows.items():
         exact = correctly_rounded_row(np.array(logits), label, [BINARY64])
         bound = kernel.relative_bound(len(logits), BINARY64.unit_roundoff)

@@ -29,9 +29,9 @@ _SIZES = (2, 3)
 def reduced(finding: Finding, cell: Cell) -> Finding:
     """The same kind of finding on a row of two or three classes, if there is one; else itself.
 
-    A mode disagreement is left as it is: it needs the other modes.
+    A mode disagreement is left as it is, for it needs the other modes; so is a refusal.
     """
-    if finding.kind == kinds.MODE_DISAGREEMENT:
+    if finding.kind in (kinds.MODE_DISAGREEMENT, kinds.REFUSAL):
         return finding
     for size in _SIZES:
         candidates = list(_candidates(finding, cell.format, size))

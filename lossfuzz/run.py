@@ -174,7 +174,9 @@ class _Run:
         try:
             outcome = outcome_of(self.runners[name], prepared)
         except UnavailableError as error:
-            result.unavailable = str(error)
+            # its route was found on a tame batch, so the path is there and refuses this one
+            result.refuse(self.runners[name], prepared, error)
+            self.spend("measure", started)
             return None
         self.spend("measure", started + outcome.observed.seconds)
         self.spend("tensorflow", time.perf_counter() - outcome.observed.seconds)

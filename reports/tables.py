@@ -183,6 +183,8 @@ def finding_title(finding: Finding) -> str:
 def finding_figures(finding: Finding) -> str:
     """What a finding's row gave and should have given."""
     label = finding.label
+    if finding.message:
+        return finding.message
     return (
         f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}), label's gradient "
         f"{finding.observed_gradient[label]:.9g} (exact {finding.exact_gradient[label]:.9g}); "

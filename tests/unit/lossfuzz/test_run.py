@@ -1,12 +1,13 @@
 """Runs in this process: what a plan leaves behind."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from lossfuzz.cli import main
 from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.formats import BFLOAT16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.reference import kernel
 from lossfuzz.plan import Plan
@@ -82,8 +83,6 @@ def test_an_interrupted_run_keeps_what_it_has(tf):
 
 
 def test_a_path_that_refuses_leaves_the_others_running(tf):
-    from dataclasses import replace
-
     def refuse(*_):
         raise NotImplementedError("not in this version")
 
@@ -93,6 +92,32 @@ def test_a_path_that_refuses_leaves_the_others_running(tf):
     assert done.cells[0].unavailable == "NotImplementedError: not in this version"
     assert done.cells[0].summary.rows == 0
     assert done.cells[1].summary.rows == 64
+
+
+def test_a_path_that_refuses_some_rows_is_told_by_such_a_row_and_goes_on(tf):
+    def picky(logits, labels, _):
+        tf.debugging.assert_less(tf.reduce_max(logits), 1000.0)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+    fused = paths_matching(["tf.nn/fused"])[0]
+    path = replace(fused, name="tf.nn/picky", call=picky)
+    changes = {"modes": ("eager",), "families": ("normal", "outlier"), "shapes": ((64, 10),)}
+    (cell,) = run(plan(paths=(path,), rows=640, **changes)).cells
+    finding = cell.findings["refusal", DEFECT]
+    assert cell.unavailable is None
+    assert cell.summary.rows == 640
+    assert 0 < cell.summary.defects["refusal"] < 640
+    assert max(finding.logits) >= 1000
+    assert "InvalidArgumentError" in finding.message
+
+
+def test_keras_refuses_valid_labels_that_a_half_format_rounds_up(tf):
+    path = paths_matching(["keras/class-own-dtype/from-logits"])
+    changes = {"families": ("large_labels",), "formats": (BFLOAT16,), "shapes": ((128, 1000),)}
+    done = run(plan(paths=tuple(path), modes=("eager",), rows=256, **changes))
+    finding = done.cells[0].findings["refusal", DEFECT]
+    assert finding.label in (997, 999)
+    assert "label value of 1000" in finding.message
 
 
 def test_a_wrong_reference_stops_the_run_with_the_row(tf, monkeypatch, capsys, tmp_path):
