@@ -11,6 +11,10 @@ does something else than rounding. Where that exceeds one half (257 classes in b
 is the bound: no promise survives an error as large as the value. Where the loss is returned in a
 wider format than the logits', u is still the logits': a path cannot owe more digits than its
 input's operations carry.
+
+Other losses do more: a second sum over the classes, a power, a quotient. Each names the factor
+(`LossSpec.error_factor`) by which its operations exceed these. A sum over a batch of N rows adds
+N u, whatever its order.
 """
 
 from __future__ import annotations
@@ -22,6 +26,16 @@ if TYPE_CHECKING:
     from lossfuzz.harness.formats import FloatFormat
 
 
-def defect_bound(classes: int, fmt: FloatFormat) -> float:
-    """The largest mixed error that rounding explains, in units of u."""
-    return min(classes + 2 * math.log(classes) + 8, 0.5 / fmt.unit_roundoff)
+def defect_bound(
+    classes: int, fmt: FloatFormat, *, error_factor: float = 1.0, summed_rows: int = 0
+) -> float:
+    """The largest mixed error that rounding explains, in units of u.
+
+    Args:
+        classes: of a row.
+        fmt: whose u it is.
+        error_factor: of the loss.
+        summed_rows: of the batch that a reduced loss sums.
+    """
+    explained = error_factor * (classes + 2 * math.log(classes) + 8) + summed_rows
+    return min(explained, 0.5 / fmt.unit_roundoff)

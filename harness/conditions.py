@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.formats import format_of
+from lossfuzz.harness.formats import FloatFormat, format_of
 from lossfuzz.harness.layout import empty_rows
+from lossfuzz.harness.losses import targets as kinds
+from lossfuzz.harness.losses.reduced import row_factors
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.margins import margins_of, row_softmax
 from lossfuzz.harness.ulp import ulps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.losses.targets import Targets
     from lossfuzz.harness.reference.judge import Reference
 
     Reals = NDArray[np.float64]
@@ -26,18 +32,31 @@ class Conditions:
     """Condition numbers, units and margins of a batch.
 
     Attributes:
-        loss: shape ``[rows]``, ``|loss| + sum_k |x_k g_k|``.
-        margin: shape ``[rows]``, the rest's log-sum-exp minus the label's logit: with one rival,
-            the difference of the two; positive where the label loses.
+        format: of the logits.
+        error_factor: of the loss; see `bounds`.
+        headroom: of the loss, times the rows that it sums; see `flags`.
+        summed_rows: rows that a reduced loss sums; 0 for a loss of each row.
+        one_sided: whether only the label's component of the gradient is negative.
+        scale: shape ``[rows]``, the largest magnitude that a gradient component can have.
+        loss: shape ``[rows]``, or ``[1]`` if reduced: ``|loss| + sum_k |x_k g_k|``.
+        margin: shape ``[rows]``, see `margins`.
         largest_gradient: shape ``[rows]``, the largest magnitude of the row's gradient.
         smallest_other: shape ``[rows]``, the smallest component besides the label's, of 0 or more;
             infinity for a single class.
         gradient: shape ``[rows, classes]``, the exact gradient, in the order of `layout`.
         per_ulp: shape ``[rows, classes]``, one over the ulp of each gradient component.
-        per_condition: shape ``[rows, classes]``, one over
-            ``u * |g_j| * (1 + |x_j| + sum_k p_k |x_k|)``, at most one over the smallest subnormal.
+        per_condition: shape ``[rows, classes]``, one over the error that a relative error of u in
+            every logit and in the result explains, at most one over the smallest subnormal: of
+            softmax cross-entropy ``u |g_j| (1 + |x_j| + sum_k p_k |x_k|)``; of other losses
+            ``u (|g_j| + scale p_j (|x_j| + sum_k p_k |x_k|))``, to first order.
     """
 
+    format: FloatFormat
+    error_factor: float
+    headroom: float
+    summed_rows: int
+    one_sided: bool
+    scale: Reals
     loss: Reals
     margin: Reals
     largest_gradient: Reals
@@ -47,29 +66,55 @@ class Conditions:
     per_condition: Reals
 
 
-def conditions_of(logits: NDArray[Any], labels: NDArray[Any], reference: Reference) -> Conditions:
-    """The conditions of a batch ``[rows, classes]``."""
+def conditions_of(
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    reference: Reference,
+    loss: LossSpec = SOFTMAX_CROSS_ENTROPY,
+    targets: Targets | None = None,
+) -> Conditions:
+    """The conditions of a batch ``[rows, classes]``.
+
+    Args:
+        logits: of the batch.
+        labels: shape ``[rows]``.
+        reference: of the loss.
+        loss: that is measured.
+        targets: for a loss other than that of integer labels.
+    """
     rows, classes = logits.shape
-    loss, largest, smallest = (np.empty(rows) for _ in range(3))
+    fmt = format_of(logits)
+    plain = targets is None or (loss.base or loss) is SOFTMAX_CROSS_ENTROPY
+    scale = np.full(rows, loss.steepness)
+    if loss.reduction:
+        scale *= row_factors(loss.reduction, rows)
+    spread, largest, smallest = (np.empty(rows) for _ in range(3))
     gradient, per_ulp, per_condition = (empty_rows(rows, classes) for _ in range(3))
     gradient[...] = reference.gradient
     block = max(1, _BLOCK_LOGITS // classes)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            loss[part], largest[part], smallest[part] = _fill_block(
-                logits[part],
-                labels[part],
-                gradient[part],
-                per_ulp[part],
-                per_condition[part],
-            )
-        # log(exp(loss) - 1), without overflow and without cancellation
-        margin = reference.loss + np.log(-np.expm1(-reference.loss))
-    loss += np.abs(reference.loss)
+            floor = _Floor(gradient[part], per_ulp[part], per_condition[part], fmt)
+            index = labels[part].astype(np.int64)
+            if plain:
+                factor = scale[part] / loss.steepness
+                values = _fill_block(logits[part], index, factor, floor)
+            else:
+                values = _fill_dense_block(logits[part], index, scale[part], floor, loss)
+            spread[part], largest[part], smallest[part] = values
+        condition = spread + np.abs(reference.loss)
+        if loss.reduction:
+            condition = np.abs(reference.loss) + spread[reference.judged].sum()
     return Conditions(
-        loss=loss,
-        margin=margin,
+        format=fmt,
+        error_factor=loss.error_factor,
+        headroom=loss.headroom(classes) * (rows if loss.reduction else 1),
+        summed_rows=rows if loss.reduction else 0,
+        one_sided=loss.target in (kinds.INDEX, kinds.ONE_HOT) and not loss.needs_mass,
+        scale=scale,
+        loss=condition,
+        margin=margins_of(logits, labels, loss, reference, targets),
         largest_gradient=largest,
         smallest_other=smallest,
         gradient=gradient,
@@ -78,31 +123,72 @@ def conditions_of(logits: NDArray[Any], labels: NDArray[Any], reference: Referen
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """A block's arrays, those to be filled and those to fill them from."""
+
+    gradient: Reals
+    per_ulp: Reals
+    per_condition: Reals
+    format: FloatFormat
+
+
 def _fill_block(
-    logits: NDArray[Any],
-    labels: NDArray[Any],
-    gradient: Reals,
-    per_ulp: Reals,
-    per_condition: Reals,
+    logits: NDArray[Any], labels: NDArray[np.int64], factor: Reals, floor: _Floor
 ) -> tuple[Reals, Reals, Reals]:
-    """Fill the two arrays; return ``sum_k |x_k g_k|``, the largest and the smallest component."""
-    fmt = format_of(logits)
-    magnitudes = empty_rows(*logits.shape)
-    np.abs(logits, out=magnitudes, dtype=np.float64, casting="unsafe")
-    magnitudes[np.isinf(magnitudes)] = 0  # masked classes have no weight
+    """Fill the two arrays; return ``sum_k |x_k g_k|``, the largest and the smallest component.
+
+    The softmax is read off the gradient, which is the softmax times the row's factor.
+    """
+    fmt, gradient = floor.format, floor.gradient
+    magnitudes = _magnitudes(logits)
     index = np.arange(len(labels))
     steepness = np.abs(gradient)
     weighted = np.multiply(steepness, magnitudes)
     label_weighted = weighted[index, labels]
     spread = weighted.sum(axis=1)
-    label_probability = 1 + gradient[index, labels]
-    mean = spread - label_weighted + label_probability * magnitudes[index, labels]
-    np.divide(1, ulps(steepness, fmt), out=per_ulp)
+    label_probability = 1 + gradient[index, labels] / factor
+    mean = (spread - label_weighted) / factor + label_probability * magnitudes[index, labels]
+    np.divide(1, ulps(steepness, fmt), out=floor.per_ulp)
     magnitudes += 1 + mean[:, None]
     magnitudes *= steepness
-    magnitudes *= fmt.unit_roundoff
-    np.maximum(magnitudes, fmt.smallest_subnormal, out=magnitudes)
-    np.divide(1, magnitudes, out=per_condition)
+    _invert(magnitudes, floor)
     largest = steepness.max(axis=1)
     steepness[index, labels] = np.inf
     return spread, largest, steepness.min(axis=1)
+
+
+def _fill_dense_block(
+    logits: NDArray[Any], labels: NDArray[np.int64], scale: Reals, floor: _Floor, loss: LossSpec
+) -> tuple[Reals, Reals, Reals]:
+    """The same for a gradient from which no softmax can be read."""
+    magnitudes = _magnitudes(logits)
+    steepness = np.abs(floor.gradient)
+    spread = np.multiply(steepness, magnitudes).sum(axis=1)
+    np.divide(1, ulps(steepness, floor.format), out=floor.per_ulp)
+    wide = logits.astype(np.float64)
+    if loss.masks:
+        probabilities = row_softmax(wide)
+        magnitudes += (probabilities * magnitudes).sum(axis=1, keepdims=True)
+    else:
+        decay = np.exp(-np.abs(wide))
+        probabilities = decay / (1 + decay) ** 2
+    magnitudes *= probabilities * scale[:, None]
+    magnitudes += steepness
+    _invert(magnitudes, floor)
+    largest = steepness.max(axis=1)
+    steepness[np.arange(len(labels)), labels] = np.inf
+    return spread, largest, steepness.min(axis=1)
+
+
+def _magnitudes(logits: NDArray[Any]) -> Reals:
+    magnitudes: Reals = empty_rows(*logits.shape)
+    np.abs(logits, out=magnitudes, dtype=np.float64, casting="unsafe")
+    magnitudes[np.isinf(magnitudes)] = 0  # masked classes have no weight
+    return magnitudes
+
+
+def _invert(errors: Reals, floor: _Floor) -> None:
+    errors *= floor.format.unit_roundoff
+    np.maximum(errors, floor.format.smallest_subnormal, out=errors)
+    np.divide(1, errors, out=floor.per_condition)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.losses.spec import LossSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,9 @@ class Observed:
     """What a cell returned for a batch.
 
     Attributes:
-        loss: shape ``[rows]``, in the dtype that the path chose (Keras may widen it).
-        gradient: shape ``[rows, classes]``, in the logits' format.
+        loss: shape ``[rows]``, or ``[1]`` of a reduced loss, in the dtype that the path chose
+            (Keras may widen it).
+        gradient: shape ``[rows, classes]``, in the logits' format, or wider from an optimizer.
         seconds: time spent inside TensorFlow.
     """
 
@@ -35,28 +37,35 @@ class UnavailableError(RuntimeError):
 
 
 class CellRunner:
-    """A cell, ready to run: its step is built once and traced or compiled once per shape."""
+    """A cell, ready to run: its step is built once and traced or compiled once per shape.
 
-    def __init__(self, cell: Cell) -> None:
+    Attributes:
+        cell: what is run.
+        documented: the formula that its route promises; the path's own unless another is given.
+    """
+
+    def __init__(self, cell: Cell, documented: LossSpec | None = None) -> None:
         import tensorflow as tf
 
         self.cell = cell
+        self.documented = cell.path.documented if documented is None else documented
         self._tf = tf
-        self._step = compiled(training_step(cell), cell.mode)
+        trains = cell.path.trains
+        self._step = trains(cell) if trains else compiled(training_step(cell), cell.mode)
 
-    def run(self, logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> Observed:
+    def run(self, logits: NDArray[Any], targets: NDArray[Any]) -> Observed:
         """Loss and gradient of every row.
 
         Args:
             logits: shape ``[..., classes]`` in the cell's format.
-            labels: shape ``[...]``, int32 or int64.
+            targets: what the path is given beside them, as `Targets.fed` makes it.
 
         Raises:
             UnavailableError: TensorFlow or Keras refused to compute it.
         """
         start = time.perf_counter()
         with self._tf.device(self.cell.device):
-            loss, gradient = run_path(self._step, logits, labels)
+            loss, gradient = run_path(self._step, logits, targets)
         seconds = time.perf_counter() - start
         classes = logits.shape[-1]
         return Observed(
@@ -75,8 +84,29 @@ def run_path(
     import tensorflow as tf
 
     inputs = tf.constant(logits), tf.constant(labels)
-    try:
+    with _refusals():
         return tuple(result.numpy() for result in tf.nest.flatten(step(*inputs)))
+
+
+def trace(
+    step: Callable[..., Any], mode: str, logits: NDArray[Any], targets: NDArray[Any]
+) -> None:
+    """Trace a step of a path for such arrays without running it, in graph or XLA.
+
+    Raises:
+        UnavailableError: the path refused to be traced.
+    """
+    import tensorflow as tf
+
+    with _refusals():
+        compiled(step, mode).get_concrete_function(tf.constant(logits), tf.constant(targets))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn whatever a path raises into one line."""
+    try:
+        yield
     except Exception as error:
         message = (str(error).strip() or "no message").splitlines()[0]
         raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
@@ -99,13 +129,10 @@ def training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
     return step
 
 
-def compiled(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def compiled(step: Callable[..., Any], mode: str) -> Any:
     """A function of tensors, in a mode."""
     import tensorflow as tf
 
     if mode == "eager":
         return step
-    function: Callable[..., Any] = tf.function(
-        step, autograph=False, jit_compile=True if mode == "xla" else None
-    )
-    return function
+    return tf.function(step, autograph=False, jit_compile=True if mode == "xla" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,15 +47,20 @@ class Finding:
     Attributes:
         kind: one of `KINDS`.
         tier: `DEFECT` or `INACCURACY`.
+        loss: name of the loss.
         path: name of the loss path.
         format: dtype name of the logits.
         mode: of the cell.
         device: of the cell.
         logits: the row's logits, exactly.
-        label: index of the true class.
+        label: index of the true class, or of the largest target.
+        target: shape ``[classes]``; empty where the label says it all.
+        batch_rows: rows that a reduced loss took in; 1 for a loss of each row.
         loss_dtype: dtype name of the returned loss.
         observed_loss: what the path returned.
         exact_loss: the exact loss, to float64.
+        documented_loss: the exact value of the formula that the path documents.
+        by_design: whether the result agrees with that formula, and so only the formula is wrong.
         observed_gradient: shape ``[classes]``.
         exact_gradient: shape ``[classes]``, to float64.
         ulp_error: the larger one of the loss's, in ulps of the loss's format, and of the
@@ -65,6 +71,7 @@ class Finding:
         recipe: of the batch that held the row.
         row: its index there.
         message: the error's first line, for a refusal.
+        repeated: whether all rows of a reduced loss's batch were this one.
     """
 
     kind: str
@@ -87,6 +94,12 @@ class Finding:
     recipe: dict[str, Any]
     row: int
     message: str = ""
+    loss: str = "softmax cross-entropy with an integer label"
+    target: tuple[float, ...] = ()
+    batch_rows: int = 1
+    documented_loss: float = math.nan
+    by_design: bool = False
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -100,10 +113,11 @@ class Finding:
         return f"{self.path} {self.format} {self.mode} {self.device}"
 
     @property
-    def severity(self) -> tuple[bool, float, int, float]:
+    def severity(self) -> tuple[bool, bool, float, int, float]:
         """Order of findings of one kind: worst last; of equals, the one that is easier to read."""
         return (
             self.tier == DEFECT,
+            not self.by_design,
             min(self.mixed_error, 1e300),
             -len(self.logits),
             -sum(abs(value) for value in self.logits if abs(value) < float("inf")),
@@ -116,9 +130,10 @@ class Finding:
             with_arrays: whether to write the row itself; without, recipe and row number give it.
         """
         record = asdict(self)
-        for name in ("observed_loss", "exact_loss", "ulp_error", "mixed_error", "bound", "margin"):
-            record[name] = json_number(record[name])
-        for name in ("logits", "observed_gradient", "exact_gradient"):
+        for name, value in record.items():
+            if isinstance(value, float):
+                record[name] = json_number(value)
+        for name in ("logits", "target", "observed_gradient", "exact_gradient"):
             values = record.pop(name)
             if with_arrays:
                 record[name] = [json_number(value) for value in values]

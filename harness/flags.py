@@ -55,9 +55,13 @@ def flags_of(
     """
     finite_loss = np.isfinite(loss.observed)
     loss_beyond = (loss.mixed > bound) & finite_loss
+    excused = _out_of_range(loss, reference, conditions)
     collapsed = (loss.observed == 0) & (reference.loss > loss.format.smallest_subnormal / 2)
     low = loss_beyond & reference.judged & ~collapsed & (loss.observed < reference.loss)
-    saturated = _saturated(loss, reference, np.flatnonzero(low), bound, gradient.format)
+    of_rows = len(loss.observed) == len(low)  # a reduced loss has no second one to compare with
+    saturated = np.zeros(len(low), np.bool_)
+    if of_rows:
+        saturated = _saturated(loss, reference, np.flatnonzero(low), bound, gradient.format)
 
     beyond = (gradient.mixed > bound) & gradient.finite
     tiniest = gradient.format.smallest_subnormal / 2
@@ -72,7 +76,7 @@ def flags_of(
     told = (vanished & beyond) | label_defect | flip_defect
 
     defects = {
-        kinds.NON_FINITE_LOSS: ~finite_loss & (loss.ulp > 0),
+        kinds.NON_FINITE_LOSS: ~finite_loss & (loss.ulp > 0) & ~excused,
         kinds.NON_FINITE_GRADIENT: ~gradient.finite,
         kinds.LOSS_COLLAPSE: collapsed & loss_beyond,
         kinds.SATURATION: saturated,
@@ -84,6 +88,7 @@ def flags_of(
     }
     strict_gradient = (gradient.ulp > 2 * bound) & gradient.finite
     inaccuracies = {
+        kinds.NON_FINITE_LOSS: excused & (loss.ulp > 0),
         kinds.LOSS_COLLAPSE: collapsed & ~loss_beyond,
         kinds.GRADIENT_COLLAPSE: vanished & ~beyond,
         kinds.LABEL_GRADIENT_COLLAPSE: label_vanished & ~label_defect,
@@ -95,6 +100,17 @@ def flags_of(
         {kind: rows & reference.judged for kind, rows in defects.items()},
         {kind: rows & reference.judged for kind, rows in inaccuracies.items()},
     )
+
+
+def _out_of_range(loss: LossErrors, reference: Reference, conditions: Conditions) -> Flags:
+    """Infinite losses near the format's end, where a plain sum of the loss's terms overflows.
+
+    Nobody trains there: only losses beyond the square root of the largest number are excused,
+    so that a mean in a half format that overflows at an ordinary loss is not.
+    """
+    largest = loss.format.largest_finite
+    beyond = (reference.loss * conditions.headroom > largest) & (reference.loss > largest**0.5)
+    return np.asarray(np.isposinf(loss.observed) & beyond)
 
 
 def _saturated(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.bounds import defect_bound
-from lossfuzz.harness.formats import FloatFormat, format_of
 from lossfuzz.harness.histogram import Histogram
 from lossfuzz.harness.layout import empty_rows
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.conditions import Conditions
+    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.reference.judge import Reference
 
     Reals = NDArray[np.float64]
@@ -30,7 +30,7 @@ class GradientErrors:
 
     Attributes:
         ulp: largest ULP error of a component, in ulps of the gradient's format.
-        mixed: largest error in units of u.
+        mixed: largest error in units of u, and of the gradient's scale.
         scaled: largest error divided by the component's condition.
         ulps: ULP errors of all components of judged rows.
         finite: whether every component is finite.
@@ -41,7 +41,7 @@ class GradientErrors:
         flipped: whether a component has the opposite sign of the exact one.
         flipped_mixed: the largest mixed error of such components, or, where the row's largest
             is within the defect bound, any number up to that.
-        format: of the gradient.
+        format: of the logits.
     """
 
     ulp: Reals
@@ -61,13 +61,17 @@ class GradientErrors:
 def gradient_errors(
     observed: NDArray[Any], reference: Reference, labels: NDArray[Any], conditions: Conditions
 ) -> GradientErrors:
-    """Measure a gradient ``[rows, classes]`` against its reference."""
-    fmt = format_of(observed)
+    """Measure a gradient ``[rows, classes]`` against its reference, in its logits' format.
+
+    A wider dtype than that, as an optimizer receives under a mixed policy, counts as that format.
+    """
+    fmt = conditions.format
     rows, classes = observed.shape
     ulp, worst, scaled, largest, lowest, flipped_error = (np.zeros(rows) for _ in range(6))
     histogram = Histogram()
     index = np.arange(rows)
-    tolerated = defect_bound(classes, fmt) * fmt.unit_roundoff
+    units = fmt.unit_roundoff * conditions.scale
+    tolerated = defect_bound(classes, fmt) * units
     block = min(rows, max(1, _BLOCK_LOGITS // classes))
     buffers = [empty_rows(block, classes) for _ in range(3)]
     for start in range(0, rows, block):
@@ -83,28 +87,33 @@ def gradient_errors(
             worst[part] = error.max(axis=1)
         np.multiply(error, conditions.per_condition[part], out=product)
         scaled[part] = product.max(axis=1)
-        values[index[: part.stop - start], labels[part]] = 0
-        largest[part], lowest[part] = values.max(axis=1), values.min(axis=1)
-        # how wrong a negative component is matters only where a defect or an exact 0 is possible
-        unclear = (worst[part] > tolerated) | (conditions.smallest_other[part] == 0)
-        if (unclear & (lowest[part] < 0)).any():
-            flipped_error[part] = _negative_error(values, error, exact)
+        if conditions.one_sided:
+            values[index[: part.stop - start], labels[part]] = 0
+            # how wrong a negative component is matters only where a defect or an exact 0 can be
+            unclear = (worst[part] > tolerated[part]) | (conditions.smallest_other[part] == 0)
+            lowest[part] = values.min(axis=1)
+            if (unclear & (lowest[part] < 0)).any():
+                flipped_error[part] = _negative_error(values, error, exact)
+        else:
+            flipped_error[part] = _opposite_error(values, error, exact)
+            lowest[part] = values.min(axis=1)
+        largest[part] = values.max(axis=1)
         np.multiply(error, conditions.per_ulp[part], out=product)
         ulp[part] = product.max(axis=1)
         judged = reference.judged[part]
         histogram.consume(product if judged.all() else product[judged])
     label_observed = observed[index, labels].astype(np.float64)
     label_exact = reference.gradient[index, labels]
-    label_mixed = np.abs(label_observed - label_exact) / fmt.unit_roundoff
+    label_mixed = np.abs(label_observed - label_exact) / units
     label_mixed[np.isnan(label_mixed)] = np.inf
     wrong_label = label_observed * label_exact < 0
-    flipped_mixed = np.maximum(
-        flipped_error / fmt.unit_roundoff, np.where(wrong_label, label_mixed, 0)
-    )
-    flipped = (flipped_mixed > 0) | ((lowest < 0) & (conditions.smallest_other > 0))
+    flipped_mixed = np.maximum(flipped_error / units, np.where(wrong_label, label_mixed, 0))
+    flipped = flipped_mixed > 0
+    if conditions.one_sided:
+        flipped |= (lowest < 0) & (conditions.smallest_other > 0)
     return GradientErrors(
         ulp=ulp,
-        mixed=worst / fmt.unit_roundoff,
+        mixed=worst / units,
         scaled=scaled,
         ulps=histogram,
         finite=np.isfinite(largest) & np.isfinite(lowest) & np.isfinite(label_observed),
@@ -116,6 +125,14 @@ def gradient_errors(
         flipped_mixed=flipped_mixed,
         format=fmt,
     )
+
+
+def _opposite_error(values: Reals, error: Reals, exact: Reals) -> Reals:
+    """The largest error of components of the wrong sign, whatever signs are right."""
+    opposite = ((values < 0) & (exact > 0)) | ((values > 0) & (exact < 0))
+    if not opposite.any():
+        return np.zeros(len(values))
+    return np.asarray(np.where(opposite, error, 0).max(axis=1))
 
 
 def _negative_error(values: Reals, error: Reals, exact: Reals) -> Reals:

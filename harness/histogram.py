@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,17 +71,18 @@ class Histogram:
         index = int(np.searchsorted(cumulative, max(1, math.ceil(share * self.total))))
         return upper_edge(index)
 
-    def to_json(self) -> dict[str, Any]:
-        """The occupied bins and their counts."""
+    def to_json(self) -> list[list[int]]:
+        """Runs of occupied bins: the first one's index, then the counts."""
         occupied = np.flatnonzero(self.counts)
-        return {str(index): int(self.counts[index]) for index in occupied.tolist()}
+        runs = np.split(occupied, np.flatnonzero(np.diff(occupied) > 1) + 1)
+        return [[int(run[0]), *self.counts[run].tolist()] for run in runs if run.size]
 
     @classmethod
-    def from_json(cls, record: dict[str, int]) -> Histogram:
+    def from_json(cls, record: list[list[int]]) -> Histogram:
         """The histogram that `to_json` wrote."""
         histogram = cls()
-        for index, count in record.items():
-            histogram.counts[int(index)] = count
+        for first, *counts in record:
+            histogram.counts[first : first + len(counts)] = counts
         return histogram
 
 

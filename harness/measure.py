@@ -30,11 +30,12 @@ class Measurement:
 
     Attributes:
         judged: shape ``[rows]``; rows with an exact value, the only ones that count below.
-        loss_ulp: shape ``[rows]``, in ulps of the loss's format.
+        loss_ulp: shape ``[rows]``, in ulps of the loss's format; of a reduced loss ``[1]``, as
+            are the next two.
         loss_mixed: in units of ``u * max(1, |exact|)``.
         loss_scaled: divided by the loss's condition, ``u * (|loss| + sum_k |x_k g_k|)``.
         gradient_ulp: shape ``[rows]``, the largest component's, in ulps of the logits' format.
-        gradient_mixed: the same in units of u.
+        gradient_mixed: the same in units of u and of the largest possible component.
         gradient_scaled: the same divided by ``u * |g_j| * (1 + |x_j| + sum_k p_k |x_k|)``.
         gradient_ulps: ULP errors of all components of judged rows.
         bound: the defect bound on the mixed errors.
@@ -67,13 +68,14 @@ def measure(
     """Errors and flags of a cell's result for a batch.
 
     Args:
-        observed_loss: shape ``[rows]``, in whatever format the path returned.
-        observed_gradient: shape ``[rows, classes]``, in the logits' format.
+        observed_loss: shape ``[rows]``, or ``[1]`` of a reduced loss, in whatever format the path
+            returned.
+        observed_gradient: shape ``[rows, classes]``, in the logits' format or a wider one.
         reference: of the same rows.
         labels: shape ``[rows]``.
         conditions: of the same rows.
     """
-    fmt, loss_format = format_of(observed_gradient), format_of(observed_loss)
+    fmt, loss_format = conditions.format, format_of(observed_loss)
     coarser = fmt if fmt.unit_roundoff >= loss_format.unit_roundoff else loss_format
     loss = observed_loss.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -90,7 +92,12 @@ def measure(
             scaled=error / scale,
             format=loss_format,
         )
-        bound = defect_bound(observed_gradient.shape[1], coarser)
+        bound = defect_bound(
+            observed_gradient.shape[1],
+            coarser,
+            error_factor=conditions.error_factor,
+            summed_rows=conditions.summed_rows,
+        )
         defects, inaccuracies = flags_of(losses, gradient, reference, conditions, bound)
     return Measurement(
         judged=reference.judged,

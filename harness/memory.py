@@ -17,6 +17,7 @@ import numpy as np
 
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.execution import UnavailableError, compiled, run_path, training_step
+from lossfuzz.harness.losses.targets import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +59,19 @@ def footprint_of(cell: Cell, shape: tuple[int, ...], seed: int = 0) -> Footprint
     generator = np.random.default_rng(seed)
     logits = cell.format.cast(generator.standard_normal(shape, np.float32))
     labels = generator.integers(0, shape[-1], shape[:-1]).astype(np.int32)
+    rows = logits.reshape(-1, shape[-1])
+    targets = targets_of(cell.path.loss.target, rows, labels.reshape(-1))
+    fed = targets.fed(shape, cell.format.dtype)
+    del rows, targets
 
     def forward(x: Any, y: Any) -> Any:
         with tf.device(cell.device):
             return cell.path.call(x, y, cell.format)
 
-    forward_peak, _, _ = _peak(cell, compiled(forward, cell.mode), logits, labels)
-    step = compiled(training_step(cell), cell.mode)
-    step_peak, held, seconds = _peak(cell, step, logits, labels)
+    trains = cell.path.trains
+    forward_peak, _, _ = _peak(cell, compiled(forward, cell.mode), logits, fed)
+    step = trains(cell) if trains else compiled(training_step(cell), cell.mode)
+    step_peak, held, seconds = _peak(cell, step, logits, fed)
     size = math.prod(shape) * cell.format.dtype.itemsize
     return Footprint(
         forward=forward_peak / size, step=step_peak / size, held=held / size, seconds=seconds

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import CellRunner
-    from lossfuzz.harness.outcome import Outcome, Prepared
+    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.outcome import Outcome
+    from lossfuzz.harness.prepared import Prepared
     from lossfuzz.harness.routes import Route
 
 
@@ -36,12 +38,24 @@ class CellResult:
     summary: Summary = field(default_factory=Summary)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
 
+    @property
+    def documented(self) -> LossSpec:
+        """The formula that the path promises on its route: no clip where it never clips."""
+        path = self.cell.path
+        on_logits = self.route is not None and self.route.on_logits
+        return path.loss if on_logits else path.documented
+
     def keep_worst(self, outcome: Outcome) -> None:
         """Keep an outcome's worst rows where they are the worst of their kind and tier so far."""
         classes = outcome.prepared.rows.shape[1]
         for kind, tier, row, mixed in outcome.worst_rows():
             kept = self.findings.get((kind, tier))
-            if kept is not None and (mixed, -classes) < (kept.mixed_error, -len(kept.logits)):
+            designed = outcome.rounding is not None and bool(outcome.rounding.by_design[row])
+            if kept is not None and (not designed, mixed, -classes) < (
+                not kept.by_design,
+                kept.mixed_error,
+                -len(kept.logits),
+            ):
                 continue  # records are dear, and most rows are not worse
             finding = outcome.finding(kind, tier, row)
             if kept is None or finding.severity > kept.severity:
@@ -75,7 +89,8 @@ class RunResult:
         plan: the choices it ran with, as JSON's types.
         environment: versions and devices.
         cells: in the plan's order.
-        worst: the worst finding of each kind and tier over all cells, made small where possible.
+        worst: the worst finding of each loss, kind and tier over all cells, made small where
+            possible.
         interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
@@ -116,11 +131,11 @@ class RunResult:
 
 
 def worst_findings(cells: Iterable[CellResult]) -> list[Finding]:
-    """The worst finding of each kind over some cells, defects before inaccuracies."""
-    worst: dict[tuple[str, str], Finding] = {}
+    """The worst finding of each loss and kind over some cells, defects before inaccuracies."""
+    worst: dict[tuple[str, str, str], Finding] = {}
     for result in cells:
         for finding in result.findings.values():
-            key = (finding.tier, finding.kind)
+            key = (finding.tier, finding.loss, finding.kind)
             if key not in worst or finding.severity > worst[key].severity:
                 worst[key] = finding
     return [worst[key] for key in sorted(worst)]

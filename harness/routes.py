@@ -7,10 +7,14 @@ that were executed without leading to the loss show what was skipped.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.execution import compiled, run_path
+import numpy as np
+
+from lossfuzz.harness.execution import run_path, trace
+from lossfuzz.harness.losses.targets import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +26,34 @@ if TYPE_CHECKING:
 FUSED = "fused on logits"
 CACHED = "cached logits"
 SKIPPED = "softmax skipped"
+SIGMOID_SKIPPED = "sigmoid skipped"
 CLIPPED = "clip + log"
-LOG_SOFTMAX = "log-softmax + gather"
+LOG_SOFTMAX = "log-softmax"
 LOG_OF_SOFTMAX = "log of softmax"
 
-_FUSED_OPERATION = "SparseSoftmaxCrossEntropyWithLogits"
+LOG_OF_SIGMOID = "log of sigmoid"
+POWER_OF_SOFTMAX = "power of softmax"
+LOG1P = "log1p(exp) on logits"
+SHIFTED = "max-shifted log-sum-exp"
+UNSHIFTED = "log of sum of exp"
+OTHER = "other"
+
+_FUSED_OPERATIONS = frozenset(
+    {"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"}
+)
+_BY_OPERATIONS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"Softmax", "Log"}), LOG_OF_SOFTMAX),
+    (frozenset({"Sigmoid", "Log"}), LOG_OF_SIGMOID),
+    (frozenset({"Softmax", "Xlogy"}), LOG_OF_SOFTMAX),
+    (frozenset({"Softmax", "Pow"}), POWER_OF_SOFTMAX),
+    (frozenset({"LogSoftmax"}), LOG_SOFTMAX),
+    (frozenset({"Exp", "Log", "Max"}), SHIFTED),
+    (frozenset({"Exp", "Log"}), UNSHIFTED),
+)
+"""What a route passes, most telling first, when it does not end in a fused operation."""
+
+_ON_LOGITS = _FUSED_OPERATIONS | {"Log1p", "Softplus"}
+_TAME_LOGITS = [[0.0, 3.0, 1.0], [2.0, 0.0, -1.0]]
 _CLIPS = frozenset({"ClipByValue", "Minimum", "Maximum"})
 _BOOKKEEPING = frozenset({"Const", "Shape", "StridedSlice", "Reshape", "Pack"})
 
@@ -42,6 +69,11 @@ class Route:
 
     name: str
     operations: tuple[str, ...]
+
+    @property
+    def on_logits(self) -> bool:
+        """Whether the loss was computed from the logits, so that no clip was passed."""
+        return self.name in (FUSED, LOG1P, CACHED, SKIPPED, SIGMOID_SKIPPED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +118,10 @@ class _Recording:
         return passed
 
 
-def route_of(cell: Cell, logits: NDArray[Any], labels: NDArray[Any]) -> Route:
-    """The route that a cell takes for a batch.
+def route_of(
+    cell: Cell, logits: NDArray[Any] | None = None, targets: NDArray[Any] | None = None
+) -> Route:
+    """The route that a cell takes for a batch, by default for a tame one.
 
     Raises:
         UnavailableError: the path cannot run here.
@@ -95,18 +129,25 @@ def route_of(cell: Cell, logits: NDArray[Any], labels: NDArray[Any]) -> Route:
     import tensorflow as tf
     from tensorflow.python.framework import op_callbacks
 
+    if logits is None or targets is None:
+        logits, targets = tame_batch(cell)
     recording = _Recording()
     traced: list[tuple[Any, Any]] = []
 
-    def forward(traced_logits: Any, traced_labels: Any) -> Any:
-        loss = cell.path.call(traced_logits, traced_labels, cell.format)
+    def forward(traced_logits: Any, traced_targets: Any) -> Any:
+        loss = cell.path.call(traced_logits, traced_targets, cell.format)
         traced.append((traced_logits, loss))
         return loss
 
     op_callbacks.add_op_callback(recording.callback)
     try:
         with tf.device(cell.device):
-            run_path(compiled(forward, cell.mode), logits, labels)
+            if cell.path.traces is not None:
+                run_path(functools.partial(_trained, cell, traced), logits, targets)
+            elif cell.mode == "eager":
+                run_path(forward, logits, targets)
+            else:
+                trace(forward, cell.mode, logits, targets)
     finally:
         op_callbacks.remove_op_callback(recording.callback)
     steps = recording.between(*traced[0])
@@ -116,15 +157,30 @@ def route_of(cell: Cell, logits: NDArray[Any], labels: NDArray[Any]) -> Route:
     )
 
 
+def _trained(cell: Cell, traced: list[tuple[Any, Any]], logits: Any, targets: Any) -> list[Any]:
+    if cell.path.traces is not None:
+        traced.extend(cell.path.traces(cell, logits, targets))
+    return []
+
+
+def tame_batch(cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two rows that no path has a reason to refuse, as the cell's path is fed them."""
+    logits = cell.format.cast(_TAME_LOGITS)
+    targets = targets_of(cell.path.loss.target, logits, np.zeros(len(logits), np.int32))
+    return logits, targets.fed(logits.shape, logits.dtype)
+
+
 def _route_name(present: set[str], executed: Iterable[_Operation]) -> str:
-    if "Softmax" in present and "Log" in present:
-        return CLIPPED if present & _CLIPS else LOG_OF_SOFTMAX
-    if "LogSoftmax" in present:
-        return LOG_SOFTMAX
-    if _FUSED_OPERATION not in present:
-        return "other"
-    softmaxes = [operation for operation in executed if operation.name == "Softmax"]
-    if not softmaxes:
-        return FUSED
-    cached = any(hasattr(operation.outputs[0], "_keras_logits") for operation in softmaxes)
-    return CACHED if cached else SKIPPED
+    for passed, name in _BY_OPERATIONS:
+        if passed <= present:
+            clipped = name in (LOG_OF_SOFTMAX, LOG_OF_SIGMOID) and present & _CLIPS
+            return CLIPPED if clipped else name
+    if not present & _ON_LOGITS:
+        return OTHER
+    made = [operation for operation in executed if operation.name in ("Softmax", "Sigmoid")]
+    made = [operation for operation in made if operation.name not in present]
+    if not made:
+        return FUSED if present & _FUSED_OPERATIONS else LOG1P
+    if any(hasattr(operation.outputs[0], "_keras_logits") for operation in made):
+        return CACHED
+    return SKIPPED if made[0].name == "Softmax" else SIGMOID_SKIPPED

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.conditions import Conditions
     from lossfuzz.harness.measure import Measurement
+    from lossfuzz.harness.rounding import Rounding
 
 
 @dataclass(slots=True)
@@ -30,6 +31,11 @@ class Summary:
         gradient_ulp: histogram over the components of judged rows.
         largest: measure name to its largest value: ``loss_ulp``, ``loss_mixed``,
             ``loss_scaled`` and the same of the gradient.
+        rounding_ulp: histogram of the loss against the documented formula, over judged rows.
+        bias: largest difference between the documented loss and the loss; infinite where one
+            of the two overflows.
+        by_design: kind to judged rows that show it as a defect while the result is what the path
+            documents.
         defects: kind to judged rows that show it.
         inaccuracies: kind to judged rows that show it.
         vanishing_margin: smallest positive margin at which the gradient collapsed as a defect;
@@ -42,6 +48,9 @@ class Summary:
     judged: int = 0
     loss_ulp: Histogram = field(default_factory=Histogram)
     gradient_ulp: Histogram = field(default_factory=Histogram)
+    rounding_ulp: Histogram = field(default_factory=Histogram)
+    bias: float = 0.0
+    by_design: dict[str, int] = field(default_factory=dict)
     largest: dict[str, float] = field(default_factory=dict)
     defects: dict[str, int] = field(default_factory=dict)
     inaccuracies: dict[str, int] = field(default_factory=dict)
@@ -54,15 +63,17 @@ class Summary:
         measurement: Measurement,
         observed_loss: NDArray[Any],
         conditions: Conditions,
+        rounding: Rounding | None = None,
     ) -> None:
         """Count one batch."""
         judged = measurement.judged
         self.rows += len(judged)
         self.judged += int(judged.sum())
-        self.loss_ulp.add(measurement.loss_ulp[judged])
+        self.loss_ulp.add(measurement.loss_ulp[judged[: len(measurement.loss_ulp)]])
         self.gradient_ulp.merge(measurement.gradient_ulps)
         for name in _MEASURES:
-            values = getattr(measurement, name)[judged]
+            values = getattr(measurement, name)
+            values = values[judged[: len(values)]]
             if values.size:
                 self.largest[name] = max(self.largest.get(name, 0.0), float(values.max()))
         _count(self.defects, measurement.defects)
@@ -73,7 +84,23 @@ class Summary:
             self.zero_margin, _smallest(conditions.margin[collapsed & measurement.zero_gradient])
         )
         saturated = measurement.defects[kinds.SATURATION]
-        self.plateau = min(self.plateau, _smallest(observed_loss[saturated].astype(np.float64)))
+        if saturated.any():
+            plateau = observed_loss[saturated].astype(np.float64)
+            self.plateau = min(self.plateau, _smallest(plateau))
+
+        self._add_rounding(measurement, rounding)
+
+    def _add_rounding(self, measurement: Measurement, rounding: Rounding | None) -> None:
+        errors = measurement.loss_ulp if rounding is None else rounding.loss_ulp
+        counted = measurement.judged[: len(errors)]
+        self.rounding_ulp.add(errors[counted])
+        if rounding is None:
+            return
+        bias = rounding.bias[counted]
+        if bias.size:
+            self.bias = max(self.bias, float(np.nan_to_num(bias, nan=np.inf).max()))
+        designed = {kind: rows & rounding.by_design for kind, rows in measurement.defects.items()}
+        _count(self.by_design, designed)
 
     def add_refusal(self, rows: int) -> None:
         """Count a batch that the path refused: none of its rows has a result."""
@@ -87,11 +114,14 @@ class Summary:
         self.judged += other.judged
         self.loss_ulp.merge(other.loss_ulp)
         self.gradient_ulp.merge(other.gradient_ulp)
+        self.rounding_ulp.merge(other.rounding_ulp)
+        self.bias = max(self.bias, other.bias)
         for name, value in other.largest.items():
             self.largest[name] = max(self.largest.get(name, 0.0), value)
         for mine, theirs in (
             (self.defects, other.defects),
             (self.inaccuracies, other.inaccuracies),
+            (self.by_design, other.by_design),
         ):
             for kind, count in theirs.items():
                 mine[kind] = mine.get(kind, 0) + count
@@ -102,6 +132,14 @@ class Summary:
     def rate(self, kind: str) -> float:
         """Share of judged rows that show a kind as a defect; NaN if no row was judged."""
         return self.defects.get(kind, 0) / self.judged if self.judged else math.nan
+
+    @property
+    def designed(self) -> bool:
+        """Whether every row with a defect is what the path documents."""
+        found = {kind: count for kind, count in self.defects.items() if count}
+        return bool(found) and all(
+            self.by_design.get(kind, 0) == count for kind, count in found.items()
+        )
 
     @property
     def defect_rows(self) -> int:
@@ -116,6 +154,9 @@ class Summary:
             "loss_ulp": self.loss_ulp.to_json(),
             "gradient_ulp": self.gradient_ulp.to_json(),
             "largest": {name: json_number(value) for name, value in self.largest.items()},
+            "rounding_ulp": self.rounding_ulp.to_json(),
+            "bias": json_number(self.bias),
+            "by_design": {kind: count for kind, count in self.by_design.items() if count},
             "defects": {kind: count for kind, count in self.defects.items() if count},
             "inaccuracies": {kind: count for kind, count in self.inaccuracies.items() if count},
             "vanishing_margin": json_number(self.vanishing_margin),
@@ -131,6 +172,9 @@ class Summary:
             judged=record["judged"],
             loss_ulp=Histogram.from_json(record["loss_ulp"]),
             gradient_ulp=Histogram.from_json(record["gradient_ulp"]),
+            rounding_ulp=Histogram.from_json(record["rounding_ulp"]),
+            bias=float(record["bias"]),
+            by_design=dict(record["by_design"]),
             largest={name: float(value) for name, value in record["largest"].items()},
             defects=dict(record["defects"]),
             inaccuracies=dict(record["inaccuracies"]),

@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.formats import BINARY32, BINARY64, format_of
+from lossfuzz.harness.losses.reduced import row_factors
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.losses.targets import target_of_row
 from lossfuzz.harness.reference import kernel
+from lossfuzz.harness.reference.enclosed import RELATIVE_BOUND, evaluate_rows
 from lossfuzz.harness.reference.exact import correctly_rounded_row
+from lossfuzz.harness.reference.numbers import mpmath_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.outcome import Prepared
+    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.reference.judge import Reference
 
 MOST_LOGITS = 512
 LOGITS_PER_CELL = 16
@@ -32,6 +40,12 @@ LOGITS_PER_CELL = 16
 
 mpmath does 50,000 to 100,000 logits a second, so this is a fraction of a millisecond.
 """
+
+_ENCLOSED_SHARE = 1 / 12
+"""Of them for losses over enclosures, which take mpmath so many times as long."""
+
+
+_AUDIT_NUMBERS = mpmath_numbers(320)
 
 
 class AuditError(ArithmeticError):
@@ -49,19 +63,65 @@ def audit_batch(prepared: Prepared, *, cells: int, at_least: int = 0) -> int:
     Raises:
         AuditError: a value does not round as mpmath's does, or lies outside its own bound.
     """
-    judged = np.flatnonzero(prepared.reference.judged)
+    judged = np.flatnonzero(prepared.row_reference.judged)
     key = zlib.crc32(repr(sorted(prepared.recipe.items())).encode())
     generator = np.random.default_rng(key)
+    base = prepared.loss.base or prepared.loss
     logits = min(MOST_LOGITS, LOGITS_PER_CELL * cells)
+    if base is not SOFTMAX_CROSS_ENTROPY:
+        logits *= _ENCLOSED_SHARE
     wanted = max(at_least, logits / prepared.rows.shape[1])
     count = min(len(judged), int(wanted) + int(generator.random() < wanted - int(wanted)))
-    for row in generator.choice(judged, size=count, replace=False).tolist():
-        _audit_row(prepared, row)
+    rows = generator.choice(judged, size=count, replace=False)
+    if base is not SOFTMAX_CROSS_ENTROPY:
+        _audit_enclosed_rows(prepared, base, prepared.row_reference, rows)
+    else:
+        for row in rows.tolist():
+            _audit_row(prepared, row)
+    for documented, reference in prepared.documented_rows.values():
+        formula = documented.base or documented
+        _audit_enclosed_rows(prepared, formula, reference, rows, steepness=formula.steepness)
     return count
 
 
+def _audit_enclosed_rows(
+    prepared: Prepared,
+    loss: LossSpec,
+    reference: Reference,
+    rows: NDArray[np.intp],
+    steepness: float = 0.0,
+) -> None:
+    """Check rows of a loss against the same formula at 320 bits of mpmath.
+
+    Args:
+        prepared: the batch.
+        loss: of a row.
+        reference: what is checked.
+        rows: which ones.
+        steepness: what the gradient's bound is relative to; 0 for each component by itself.
+    """
+    if not rows.size:
+        return
+    targets = prepared.targets.take(rows)
+    exact_loss, exact_gradient = evaluate_rows(loss, prepared.rows[rows], targets, _AUDIT_NUMBERS)
+    slope = reference.relative_bound * steepness
+    pairs = (
+        ("the loss", reference.loss[rows][:, None], exact_loss.to_float64(), 0.0),
+        ("a gradient component", reference.gradient[rows], exact_gradient.to_float64(), slope),
+    )
+    for what, found, exact, slack in pairs:
+        bounds = np.full(found.shape, reference.relative_bound)
+        if _outside(found, exact, bounds, slack):
+            row = int(rows[np.abs(found - exact).max(axis=1).argmax()])
+            raise AuditError(
+                f"the reference has {what} outside its bound, by mpmath: {loss.name} of logits "
+                f"{prepared.rows[row].astype(np.float64).tolist()} with target "
+                f"{prepared.targets.weights[row].tolist()} (row {row} of {prepared.recipe})"
+            )
+
+
 def _audit_row(prepared: Prepared, row: int) -> None:
-    reference, label = prepared.reference, int(prepared.row_labels[row])
+    reference, label = prepared.row_reference, int(prepared.row_labels[row])
     fmt, values = format_of(prepared.rows), prepared.rows[row].astype(np.float64)
     exact = correctly_rounded_row(values, label, [BINARY64, fmt, BINARY32])
     bounds = np.full(len(values), reference.component_bounds[row])
@@ -96,27 +156,52 @@ def audit_findings(findings: Iterable[Finding]) -> int:
         AuditError: an exact value is not within its bound of mpmath's.
     """
     rows = {
-        (finding.logits, finding.label): finding
+        (finding.loss, finding.logits, finding.label, finding.target): finding
         for finding in findings
         if not math.isnan(finding.exact_loss)
     }
-    for (logits, label), finding in rows.items():
-        exact = correctly_rounded_row(np.array(logits), label, [BINARY64])
-        bound = kernel.relative_bound(len(logits), BINARY64.unit_roundoff)
-        recorded = np.array([finding.exact_loss, *finding.exact_gradient])
-        right = np.array([exact.loss[BINARY64], *exact.gradient[BINARY64]])
+    for finding in rows.values():
+        recorded, right, bound = _recorded_and_right(finding)
         if _outside(recorded, right, np.full(len(right), bound)):
             raise AuditError(
                 f"the exact values of a finding are not mpmath's: {finding.cell_name}, label "
-                f"{label} of logits {list(logits)}: loss and gradient are {recorded.tolist()}, "
-                f"should be {right.tolist()}"
+                f"{finding.label} of logits {list(finding.logits)}: loss and gradient are "
+                f"{recorded.tolist()}, should be {right.tolist()}"
             )
     return len(rows)
 
 
+def _recorded_and_right(
+    finding: Finding,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """The exact values in a record, mpmath's, and how far they may be apart.
+
+    Of a reduced loss only the row's gradient, unless all rows of its batch were the same: its
+    other rows are not in the record.
+    """
+    loss, logits = loss_named(finding.loss), np.array(finding.logits)
+    recorded = np.array([finding.exact_loss, *finding.exact_gradient])
+    if loss is SOFTMAX_CROSS_ENTROPY:
+        exact = correctly_rounded_row(logits, finding.label, [BINARY64])
+        right = np.array([exact.loss[BINARY64], *exact.gradient[BINARY64]])
+        return recorded, right, kernel.relative_bound(len(logits), BINARY64.unit_roundoff)
+    targets = target_of_row(loss.target, logits, finding.label, finding.target)
+    value, slopes = evaluate_rows(loss.base or loss, logits[None], targets, _AUDIT_NUMBERS)
+    right = np.array([value.to_float64()[0, 0], *slopes.to_float64()[0]])
+    if loss.reduction is None:
+        return recorded, right, RELATIVE_BOUND
+    factors = row_factors(loss.reduction, finding.batch_rows)
+    right = np.array([right[0] * factors.sum(), *right[1:] * factors[finding.row]])
+    first = 0 if finding.repeated else 1
+    return recorded[first:], right[first:], RELATIVE_BOUND + 8 * BINARY64.unit_roundoff
+
+
 def _outside(
-    values: NDArray[np.float64], exact: NDArray[np.float64], bounds: NDArray[np.float64]
+    values: NDArray[np.float64],
+    exact: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    slack: float = 0.0,
 ) -> bool:
-    """Whether a value is further from the exact one, known to half an ulp, than its bound."""
-    allowed = (bounds + BINARY64.unit_roundoff) * np.abs(exact) + kernel.ABSOLUTE_BOUND
+    """Whether a value is further from the exact one, known to half an ulp, than its bounds."""
+    allowed = (bounds + BINARY64.unit_roundoff) * np.abs(exact) + kernel.ABSOLUTE_BOUND + slack
     return bool((np.abs(values - exact) > allowed).any())

@@ -53,15 +53,30 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("paths", help="list the loss paths and the cells they make")
     listing.set_defaults(command=_paths)
     referee = commands.add_parser(
-        "referee", help="compare the exact reference with Arb, row by row, on all families"
+        "referee",
+        help="compare the exact references with Arb, row by row, for every loss on all families",
+        description="Compare the correctly rounded references of softmax cross-entropy with an "
+        "integer label bit by bit, and the enclosures of every loss with its textbook formula "
+        "over Arb's balls. Exits with 1 if they disagree anywhere.",
     )
-    referee.add_argument("--rows", type=int, default=20_000, help="rows to compare (20000)")
+    referee.add_argument(
+        "--rows",
+        type=int,
+        default=20_000,
+        help="rows to compare bit by bit (20000); of every loss's enclosures a quarter as many",
+    )
+    referee.add_argument(
+        "--losses",
+        action="append",
+        metavar="PATTERN",
+        help="losses by name or shell pattern, such as '*focal*'; may be repeated (all)",
+    )
     referee.add_argument("--seed", type=int, default=0, help="seed of the rows (0)")
     referee.add_argument(
         "--shapes", action="append", metavar="SHAPE", help="shapes of batches, such as 8x257"
     )
     referee.add_argument(
-        "--without-arb", action="store_true", help="compare only the kernel with mpmath"
+        "--without-arb", action="store_true", help="compare only the float64 kernel with mpmath"
     )
     referee.set_defaults(command=_referee)
     _add_memory(commands)
@@ -77,6 +92,7 @@ def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     )
     memory.set_defaults(command=_memory)
     for option, metavar, text in (
+        ("--losses", "PATTERN", "losses by name or shell pattern, such as '*focal*' (all)"),
         ("--paths", "PATTERN", "loss paths by name or shell pattern (all)"),
         ("--formats", "FORMAT", "float16, bfloat16, float32 (float32)"),
         ("--modes", "MODE", "eager, graph, xla (all three)"),
@@ -99,6 +115,7 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     run.set_defaults(command=_run)
     chosen = run.add_argument_group("what to run (each may be repeated, or be a comma list)")
     for option, metavar, text in (
+        ("--losses", "PATTERN", "losses by name or shell pattern, such as '*focal*' (all)"),
         ("--paths", "PATTERN", "loss paths by name or shell pattern, such as 'keras/*' (all)"),
         ("--formats", "FORMAT", "float16, bfloat16, float32 (all three)"),
         ("--modes", "MODE", "eager, graph, xla (all three)"),

@@ -9,29 +9,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lossfuzz.audit import audit_batch, audit_findings
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import Outcome, Prepared, outcome_of, prepare
+from lossfuzz.harness.outcome import Outcome, outcome_of
+from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
-from lossfuzz.harness.routes import route_of
+from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.reduction import reduced
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
     from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.plan import Plan
+    from lossfuzz.strategies.recipes import Batch
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all (0 when time is the budget), and what runs now."""
-
-_ROUTE_LOGITS = [[0.0, 3.0, 1.0], [2.0, 0.0, -1.0]]
-_ROUTE_LABELS = [0, 0]
 
 
 def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) -> RunResult:
@@ -86,6 +84,7 @@ class _Run:
         ]
         self.runners: dict[str, CellRunner] = {}
         self.worst: list[Finding] = []
+        self.audited_losses: set[str] = set()
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
 
     def spend(self, phase: str, started: float) -> None:
@@ -95,12 +94,9 @@ class _Run:
     def find_routes(self) -> None:
         """Learn every cell's route; a path that refuses a tame batch is unavailable."""
         started = time.perf_counter()
-        labels = np.array(_ROUTE_LABELS, np.int32)
         for result in self.results:
             try:
-                result.route = route_of(
-                    result.cell, result.cell.format.cast(_ROUTE_LOGITS), labels
-                )
+                result.route = route_of(result.cell)
             except UnavailableError as error:
                 result.unavailable = str(error)
         self.spend("routes", started)
@@ -114,15 +110,16 @@ class _Run:
             if done and time.perf_counter() > deadline:
                 break
             progress(done, total, f"{recipe.format} {recipe.family}")
-            self._measure_batch(self._prepare(recipe), recipe.format)
+            self._measure_batch(recipe)
         progress(1, 1, "reducing findings")
 
     def reduce_findings(self) -> None:
         """Make the worst finding of each kind small."""
         started = time.perf_counter()
-        cells = {result.cell.name: result.cell for result in self.results}
-        found = worst_findings(self.results)
-        self.worst = [reduced(finding, cells[finding.cell_name]) for finding in found]
+        by_name = {result.cell.name: result for result in self.results}
+        for finding in worst_findings(self.results):
+            result = by_name[finding.cell_name]
+            self.worst.append(reduced(finding, result.cell, result.documented))
         self.spend("reduce", started)
 
     def audit_findings(self) -> None:
@@ -132,10 +129,24 @@ class _Run:
         self.reference_rows["audited"] += audit_findings([*kept, *self.worst])
         self.spend("audit", started)
 
-    def _prepare(self, recipe: Recipe) -> Prepared:
-        started = time.perf_counter()
+    def _measure_batch(self, recipe: Recipe) -> None:
+        """Run a batch through every cell of its format, one loss after the other."""
         batch = expand(recipe)
-        prepared = prepare(batch.logits, batch.labels, recipe.to_json())
+        cells: dict[str, list[CellResult]] = {}
+        losses: dict[str, LossSpec] = {}
+        for result in self.results:
+            if result.cell.format.dtype_name == recipe.format and result.unavailable is None:
+                loss = result.cell.path.loss
+                cells.setdefault(loss.name, []).append(result)
+                losses[loss.name] = loss
+        for name, loss in losses.items():
+            prepared = self._prepare(batch, loss)
+            self._measure_loss(prepared, cells[name])
+            self._audit(prepared, len(cells[name]))
+
+    def _prepare(self, batch: Batch, loss: LossSpec) -> Prepared:
+        started = time.perf_counter()
+        prepared = prepare(batch.logits, batch.labels, batch.recipe.to_json(), loss)
         reference = prepared.reference
         rows = len(prepared.row_labels)
         self.reference_rows["rows"] += rows
@@ -143,21 +154,20 @@ class _Run:
         self.reference_rows["extended"] += reference.extended_rows - reference.mpmath_rows
         self.reference_rows["mpmath"] += reference.mpmath_rows
         self.spend("reference", started)
-        started = time.perf_counter()
-        cells = sum(one.cell.format.dtype_name == recipe.format for one in self.results)
-        at_least = int(self.reference_rows["audited"] == 0)
-        self.reference_rows["audited"] += audit_batch(prepared, cells=cells, at_least=at_least)
-        self.spend("audit", started)
         return prepared
 
-    def _measure_batch(self, prepared: Prepared, dtype_name: str) -> None:
-        """Run a batch through every cell of its format, all modes of a path side by side."""
-        open_cells = [
-            result
-            for result in self.results
-            if result.cell.format.dtype_name == dtype_name and result.unavailable is None
-        ]
-        for _, group in itertools.groupby(open_cells, key=_path_and_device):
+    def _audit(self, prepared: Prepared, cells: int) -> None:
+        started = time.perf_counter()
+        at_least = int(prepared.loss.name not in self.audited_losses)
+        count = audit_batch(prepared, cells=cells, at_least=at_least)
+        self.reference_rows["audited"] += count
+        if count:
+            self.audited_losses.add(prepared.loss.name)
+        self.spend("audit", started)
+
+    def _measure_loss(self, prepared: Prepared, cells: list[CellResult]) -> None:
+        """Run a batch through the cells of one loss, all modes of a path side by side."""
+        for _, group in itertools.groupby(cells, key=_path_and_device):
             outcomes = {}
             for result in group:
                 outcome = self._run_cell(result, prepared)
@@ -169,13 +179,15 @@ class _Run:
     def _run_cell(self, result: CellResult, prepared: Prepared) -> Outcome | None:
         name = result.cell.name
         if name not in self.runners:
-            self.runners[name] = CellRunner(result.cell)
+            self.runners[name] = CellRunner(result.cell, result.documented)
         started = time.perf_counter()
         try:
             outcome = outcome_of(self.runners[name], prepared)
         except UnavailableError as error:
-            # its route was found on a tame batch, so the path is there and refuses this one
-            result.refuse(self.runners[name], prepared, error)
+            if result.summary.rows or _runs(self.runners[name]):
+                result.refuse(self.runners[name], prepared, error)
+            else:
+                result.unavailable = str(error)
             self.spend("measure", started)
             return None
         self.spend("measure", started + outcome.observed.seconds)
@@ -188,10 +200,22 @@ class _Run:
         for mode, (result, outcome) in outcomes.items():
             outcome.measurement.defects[kinds.MODE_DISAGREEMENT] = apart[mode]
             result.summary.add(
-                outcome.measurement, outcome.observed.loss, outcome.prepared.conditions
+                outcome.measurement,
+                outcome.observed.loss,
+                outcome.prepared.conditions,
+                outcome.rounding,
             )
             result.keep_worst(outcome)
         self.spend("measure", started)
+
+
+def _runs(runner: CellRunner) -> bool:
+    """Whether a cell runs on a tame batch, so that its path is there and refused another one."""
+    try:
+        runner.run(*tame_batch(runner.cell))
+    except UnavailableError:
+        return False
+    return True
 
 
 def _path_and_device(result: CellResult) -> tuple[Any, ...]:

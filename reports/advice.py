@@ -28,6 +28,19 @@ def route_changes(results: Iterable[CellResult]) -> list[str]:
     return [f"{path} ({', '.join(formats)}): {told}" for (path, told), formats in lines.items()]
 
 
+def by_loss(results: Iterable[CellResult]) -> dict[str, list[CellResult]]:
+    """The cells of each loss, in their order."""
+    found: dict[str, list[CellResult]] = {}
+    for result in results:
+        found.setdefault(result.cell.path.loss.name, []).append(result)
+    return found
+
+
+def paragraphs(results: Iterable[CellResult]) -> dict[str, str]:
+    """A paragraph of advice for each loss."""
+    return {loss: advice(cells) for loss, cells in by_loss(results).items()}
+
+
 def advice(results: Sequence[CellResult]) -> str:
     """A paragraph: the paths without a defect, the partly sound ones, and those to avoid."""
     by_path: dict[str, list[CellResult]] = {}
@@ -77,14 +90,15 @@ def _where(defective: Sequence[CellResult]) -> str:
 
 def _worst_figure(defective: Sequence[CellResult]) -> str:
     """The figure that says most: where the gradient is lost, else the commonest defect."""
+    designed = ", as documented" if all(one.summary.designed for one in defective) else ""
     margin = min(one.summary.vanishing_margin for one in defective)
     if margin < math.inf:
-        return f"gradient lost from margin {margin:.4g} on"
+        return f"gradient lost from margin {margin:.4g} on{designed}"
     kind, share = max(
         ((kind, one.summary.rate(kind)) for one in defective for kind in one.summary.defects),
         key=lambda pair: pair[1],
     )
-    return f"{kind} in up to {100 * share:.2g} % of rows"
+    return f"{kind} in up to {100 * share:.2g} % of rows{designed}"
 
 
 def _joined(names: Sequence[str]) -> str:

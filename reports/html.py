@@ -13,7 +13,7 @@ from markupsafe import Markup
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.histogram import INFINITE_BIN, Histogram, upper_edge
 from lossfuzz.reports import tables
-from lossfuzz.reports.advice import advice, route_changes
+from lossfuzz.reports.advice import by_loss, paragraphs, route_changes
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.terminal import time_note
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lossfuzz.harness.results import CellResult, RunResult
 
 _SMALLEST_SHOWN = 2.0**-10
-_POINTS_PER_OCTAVE = 4
+_POINTS_PER_OCTAVE = 3
+_FINE_OCTAVES = 12
 
 
 def render(result: RunResult) -> str:
@@ -35,12 +36,12 @@ def render(result: RunResult) -> str:
     )
     return environment.get_template("report.html.jinja").render(
         verdict=tables.verdict(result),
-        advice=advice(result.cells),
+        advice=paragraphs(result.cells),
         route_changes=route_changes(result.cells),
         notes=[*tables.saturation_note(result.cells), tables.inaccuracy_note(result)],
         interrupted=result.interrupted,
         columns=tables.COLUMNS,
-        rows=tables.cell_rows(result.cells),
+        losses={loss: tables.cell_rows(cells) for loss, cells in by_loss(result.cells).items()},
         matrix=_matrix(result),
         findings=[
             {
@@ -70,17 +71,25 @@ def _asset(name: str) -> str:
 
 def _matrix(result: RunResult) -> dict[str, Any]:
     """Verdicts by path, and by format, mode and device."""
+    order = list(by_loss(result.cells))
     columns = list(dict.fromkeys(_column(one) for one in result.cells))
-    verdicts: dict[str, dict[str, tuple[str, str]]] = {}
+    verdicts: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
     for one in result.cells:
         shown = [kind for kind, count in one.summary.defects.items() if count]
         title = f"{one.cell.name}: {one.unavailable or ', '.join(shown) or 'no defect'}"
-        verdicts.setdefault(one.cell.path.name, {})[_column(one)] = tables.verdict_of(one), title
+        key = (one.cell.path.loss.name, one.cell.path.name)
+        verdicts.setdefault(key, {})[_column(one)] = tables.verdict_of(one), title
+    grouped = sorted(verdicts.items(), key=lambda item: order.index(item[0][0]))
+    heads = [loss for (loss, _), _ in grouped]
     return {
         "columns": columns,
         "rows": [
-            (path, [cells.get(column, ("unavailable", "not run")) for column in columns])
-            for path, cells in verdicts.items()
+            (
+                loss if number == heads.index(loss) else None,
+                path,
+                [cells.get(column, ("unavailable", "not run")) for column in columns],
+            )
+            for number, ((loss, path), cells) in enumerate(grouped)
         ],
     }
 
@@ -92,13 +101,16 @@ def _column(result: CellResult) -> str:
 
 def _curves(result: CellResult) -> dict[str, Any]:
     return {
+        "loss": result.cell.path.loss.name,
         "path": result.cell.path.name,
         "format": result.cell.format.dtype_name,
         "mode": result.cell.mode,
         "device": result.cell.device,
         "route": result.route.name if result.route else "unknown",
-        "loss": _distribution(result.summary.loss_ulp),
-        "gradient": _distribution(result.summary.gradient_ulp),
+        "errors": {
+            "loss": _distribution(result.summary.loss_ulp),
+            "gradient": _distribution(result.summary.gradient_ulp),
+        },
     }
 
 
@@ -112,8 +124,9 @@ def _distribution(histogram: Histogram) -> list[list[float]]:
     last = -math.inf
     for index in np.flatnonzero(histogram.counts[:INFINITE_BIN]).tolist():
         error = max(upper_edge(index), _SMALLEST_SHOWN)
-        position = math.floor(math.log2(error) * _POINTS_PER_OCTAVE)
-        point = [float(f"{error:.4g}"), float(f"{above[index]:.4g}")]
+        octave = math.log2(error)
+        position = math.floor(octave * (_POINTS_PER_OCTAVE if octave < _FINE_OCTAVES else 1 / 2))
+        point = [float(f"{error:.3g}"), float(f"{above[index]:.3g}")]
         if position == last:
             points[-1] = point
         else:

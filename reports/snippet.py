@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.paths.table import PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.losses.spec import LossSpec
 
 _DECORATORS = {"eager": "", "graph": "@tf.function\n", "xla": "@tf.function(jit_compile=True)\n"}
 
-_SCRIPT = """\
+_INPUTS = """\
 import tensorflow as tf
 {imports}
 logits = tf.constant([{logits}], tf.{format})
-labels = tf.constant([{label}])
+labels = tf.constant([{label}]{label_type})
+{repeat}
+"""
 
+_STEP = """\
 {decorator}def step(logits, labels):
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -27,9 +32,14 @@ labels = tf.constant([{label}])
 
 with tf.device("{device}"):
     loss, gradient = step(logits, labels)
-print("loss    ", float(loss[0]), " exact:", {exact_loss})
+"""
+
+_OUTPUT = """\
+print("loss    ", float(tf.reshape(loss, [-1])[0]), " exact:", {exact_loss})
 print("gradient", {gradient}, " exact:", {exact_gradient})
 """
+
+_SHOWN_CLASSES = 8
 
 
 def snippet(finding: Finding) -> str:
@@ -38,21 +48,59 @@ def snippet(finding: Finding) -> str:
     label = finding.label
     short = len(finding.logits) <= _SHOWN_CLASSES
     exact = _listed(finding.exact_gradient) if short else repr(finding.exact_gradient[label])
-    return _SCRIPT.format(
+    inputs = _INPUTS.format(
         imports="" if path.api == "tensorflow" else f"import {path.api}\n",
         logits=_listed(finding.logits),
         format=finding.format,
-        label=label,
-        decorator=_DECORATORS[finding.mode],
-        source=path.source.replace("\n", "\n        "),
-        device=finding.device,
-        exact_loss=_literal(finding.exact_loss),
-        gradient="[float(g) for g in gradient[0]]" if short else f"float(gradient[0, {label}])",
-        exact_gradient=exact,
+        label=_target(finding, path.loss),
+        label_type="" if _by_label(path.loss) else f", tf.{finding.format}",
+        repeat=_repetition(finding),
+    )
+    if path.trains is None:
+        step = _STEP.format(
+            decorator=_DECORATORS[finding.mode],
+            source=path.source.replace("\n", "\n        "),
+            device=finding.device,
+        )
+    else:
+        step = f"mode = {finding.mode!r}\n{path.source}\n"
+    return (
+        inputs
+        + step
+        + _OUTPUT.format(
+            exact_loss=_literal(finding.exact_loss),
+            gradient="[float(g) for g in gradient[0]]"
+            if short
+            else f"float(gradient[0, {label}])",
+            exact_gradient=exact,
+        )
     )
 
 
-_SHOWN_CLASSES = 8
+def _by_label(loss: LossSpec) -> bool:
+    return loss.target in (kinds.INDEX, kinds.IGNORABLE, kinds.NONE)
+
+
+def _target(finding: Finding, loss: LossSpec) -> str:
+    if loss.target == kinds.IGNORABLE and finding.target and not any(finding.target):
+        return str(kinds.IGNORED)
+    if _by_label(loss):
+        return str(finding.label)
+    if finding.target:
+        return _listed(finding.target)
+    return _listed([float(k == finding.label) for k in range(len(finding.logits))])
+
+
+def _repetition(finding: Finding) -> str:
+    """How a reduced loss's batch is made of the row."""
+    if finding.batch_rows == 1:
+        return ""
+    if not finding.repeated:
+        return f"# one row of {finding.batch_rows}: the recipe in results.json has them all\n"
+    return (
+        f"logits = tf.repeat(logits, {finding.batch_rows}, axis=0)\n"
+        f"labels = tf.repeat(labels, {finding.batch_rows}, axis=0)\n"
+    )
 
 
 def _listed(values: Sequence[float]) -> str:

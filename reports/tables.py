@@ -19,9 +19,10 @@ COLUMNS = (
     "path",
     "format",
     "modes",
-    "rows",
     "loss ULP",
     "gradient ULP",
+    "rounding ULP",
+    "bias by design",
     "non-finite",
     "collapsed",
     "vanishes at",
@@ -29,7 +30,12 @@ COLUMNS = (
     "route",
     "verdict",
 )
-"""Column headings; ULP columns hold median / p99 / max."""
+"""Column headings; ULP columns hold median / p99 / max.
+
+The loss's and the gradient's are against the loss itself; rounding is the computed loss against
+the formula that the path documents, median / p99, and the bias by design is that formula's own
+largest difference from the loss; both only where the two differ.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +110,15 @@ def cell_rows(results: Sequence[CellResult]) -> list[CellRow]:
 
 def _texts(result: CellResult) -> tuple[str, ...]:
     if result.unavailable is not None:
-        return ("0", *["-"] * 6, result.unavailable, verdict_of(result))
+        return (*["-"] * 8, result.unavailable, verdict_of(result))
     summary = result.summary
     non_finite = max(summary.rate(kinds.NON_FINITE_LOSS), summary.rate(kinds.NON_FINITE_GRADIENT))
     collapsed = max(summary.rate(kinds.LOSS_COLLAPSE), summary.rate(kinds.GRADIENT_COLLAPSE))
     return (
-        str(summary.rows),
         _quantiles(summary, "loss_ulp"),
         _quantiles(summary, "gradient_ulp"),
+        _rounding(result),
+        number(summary.bias) if summary.bias else "-",
         share(non_finite),
         share(collapsed),
         _first(summary.vanishing_margin),
@@ -130,6 +137,14 @@ def _quantiles(summary: Summary, measure: str) -> str:
     largest = summary.largest.get(measure, math.nan)
     middle = [min(histogram.quantile(q), largest) for q in (0.5, 0.99)]
     return "/".join(number(value) for value in (*middle, largest))
+
+
+def _rounding(result: CellResult) -> str:
+    """Median and 99th percentile against the documented formula, where that is another one."""
+    if result.documented is result.cell.path.loss:
+        return "-"
+    histogram = result.summary.rounding_ulp
+    return "/".join(number(histogram.quantile(q)) for q in (0.5, 0.99))
 
 
 def verdict(result: RunResult) -> str:
@@ -176,7 +191,7 @@ def finding_title(finding: Finding) -> str:
     """A finding in one line."""
     return (
         f"{finding.tier}: {finding.kind} · {finding.path} {finding.format} {finding.mode} "
-        f"{finding.device}"
+        f"{finding.device}" + (" (as documented)" if finding.by_design else "")
     )
 
 
@@ -185,8 +200,14 @@ def finding_figures(finding: Finding) -> str:
     label = finding.label
     if finding.message:
         return finding.message
+    documented = ""
+    if finding.documented_loss != finding.exact_loss:
+        documented = f", documented {finding.documented_loss:.9g}"
+    rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows: "
     return (
-        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}), label's gradient "
+        f"{rows if finding.batch_rows > 1 else ''}"
+        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}{documented}), "
+        "label's gradient "
         f"{finding.observed_gradient[label]:.9g} (exact {finding.exact_gradient[label]:.9g}); "
         f"largest error {number(finding.ulp_error)} ulp, {number(finding.mixed_error)} u "
         f"(bound {number(finding.bound)}), margin {number(finding.margin)}"

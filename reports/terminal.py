@@ -12,16 +12,15 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from lossfuzz.harness.findings import DEFECT, KINDS
-from lossfuzz.reports import tables
-from lossfuzz.reports.advice import advice, route_changes
+from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
+from lossfuzz.reports import advice, tables
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results import CellResult, RunResult
 
 _STYLES = {
     "sound": "green",
@@ -32,6 +31,8 @@ _STYLES = {
 _HEADINGS = {
     "loss ULP": "loss ULP\nmedian/p99/max",
     "gradient ULP": "gradient ULP\nmedian/p99/max",
+    "rounding ULP": "rounding\nmedian/p99",
+    "bias by design": "bias by\ndesign",
     "non-finite": "non-\nfinite",
     "vanishes at": "gradient\nvanishes at",
     "saturates at": "loss\nstops at",
@@ -40,26 +41,37 @@ _HEADINGS = {
 
 def show(result: RunResult, console: Console) -> None:
     """Print tables, worst findings and verdict."""
-    for device in dict.fromkeys(one.cell.device for one in result.cells):
-        console.print(_cell_table(result, device))
-    for finding in result.worst:
-        if finding.tier == DEFECT:
-            console.print(_panel(finding))
-    for finding in result.worst:
-        if finding.tier != DEFECT:
-            console.print(Text(tables.finding_title(finding), style="yellow"))
-            console.print(Text("  " + tables.finding_figures(finding)))
+    for loss, cells in advice.by_loss(result.cells).items():
+        for device in dict.fromkeys(one.cell.device for one in cells):
+            console.print(_cell_table(loss, cells, device))
+    _show_findings(result.worst, console)
     console.print(Text(tables.verdict(result), style="bold"))
     for line in tables.saturation_note(result.cells):
         console.print(Text("  " + line))
     console.print(Text(tables.inaccuracy_note(result)))
-    changes = route_changes(result.cells)
+    changes = advice.route_changes(result.cells)
     if changes:
         console.print(Text("The route depends on the mode:"))
         for line in changes:
             console.print(Text("  " + line))
-    console.print(Text("Advice: " + advice(result.cells), style="bold"))
+    console.print(Text("Advice", style="bold"))
+    for loss, paragraph in advice.paragraphs(result.cells).items():
+        console.print(Text.assemble((f"{loss}: ", "bold"), paragraph))
     console.print(Text(time_note(result), style="dim"))
+
+
+def _show_findings(worst: list[Finding], console: Console) -> None:
+    """The worst defect of each kind with its script; of the other losses' ones, a line each."""
+    told: set[str] = set()
+    for finding in sorted(worst, key=lambda one: one.severity[:3], reverse=True):
+        if finding.tier == DEFECT and finding.kind not in told:
+            told.add(finding.kind)
+            console.print(_panel(finding))
+    for tier, style in ((DEFECT, "red"), (INACCURACY, "yellow")):
+        for finding in worst:
+            if finding.tier == tier:
+                console.print(Text(tables.finding_title(finding), style=style))
+                console.print(Text("  " + tables.finding_figures(finding)))
 
 
 def _panel(finding: Finding) -> Panel:
@@ -84,9 +96,9 @@ def time_note(result: RunResult) -> str:
     )
 
 
-def _cell_table(result: RunResult, device: str) -> Table:
+def _cell_table(loss: str, cells: list[CellResult], device: str) -> Table:
     table = Table(
-        title=f"Softmax cross-entropy on {device}",
+        title=f"{loss[0].upper()}{loss[1:]} on {device}",
         title_justify="left",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
@@ -100,9 +112,7 @@ def _cell_table(result: RunResult, device: str) -> Table:
             min_width=10 if column == "route" else None,
         )
     previous = None
-    for row in tables.cell_rows([one for one in result.cells if one.cell.device == device]):
-        if previous not in (None, row.path):
-            table.add_section()
+    for row in tables.cell_rows([one for one in cells if one.cell.device == device]):
         style = _STYLES[row.verdict]
         name = "" if row.path == previous else escape(row.path)
         table.add_row(

@@ -8,22 +8,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPath:
-    """A loss path: what a user calls, on logits, to get the loss of every row.
+    """A loss path: what a user calls, on logits, to get a loss.
 
     Attributes:
         name: unique, ``api/way/variant``.
-        loss: the mathematics that it computes.
+        loss: the mathematics that it is used for.
         api: the package that a user imports for it.
-        call: ``(logits, labels, format) -> losses`` on tensors ``[..., classes]`` and ``[...]``;
-            imports TensorFlow itself, so that listing paths does not.
+        call: ``(logits, targets, format) -> losses`` on tensors: logits ``[..., classes]``,
+            targets as `targets.KINDS` describes the kind of the loss; losses ``[...]``, or a
+            scalar for a reduced loss. It imports TensorFlow itself, so that listing paths does
+            not.
         source: the same as an expression of ``logits`` and ``labels``, for a pasted snippet.
-        documented: the formula that the path promises.
+        documented: the mathematics that the path's documentation or code promises, with its
+            clip; the loss itself where it promises that.
+        trains: for a whole model: ``cell -> step``, where ``step(logits, targets)`` on tensors
+            returns the loss and the gradient that the optimizer received, in the cell's mode;
+            None for a loss that is called by itself.
+        traces: for a whole model: ``(cell, logits, targets)``, trains once, and returns the pairs
+            (logits, loss) of tensors that its forward passes were made of.
     """
 
     name: str
@@ -31,4 +40,6 @@ class LossPath:
     api: str
     call: Callable[[Any, Any, FloatFormat], Any]
     source: str
-    documented: str
+    documented: LossSpec
+    trains: Callable[[Cell], Callable[[Any, Any], tuple[Any, Any]]] | None = None
+    traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None

@@ -5,18 +5,22 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.paths import tf_nn
-from lossfuzz.harness.paths.keras_api import keras_paths
+from lossfuzz.harness.losses.documented import clipped_mean
+from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
+from lossfuzz.harness.paths.models import model_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.paths.path import LossPath
 
 PATHS: tuple[LossPath, ...] = (
     *tf_nn.PATHS,
-    *keras_paths("keras", ("function", "class", "class-own-dtype")),
-    *keras_paths("tf_keras", ("function", "class"), without=("ops-softmax",)),
+    *compat_v1.PATHS,
+    *keras_api.PATHS,
+    *model_paths("keras", documented=clipped_mean),
+    *model_paths("tf_keras", documented=clipped_mean),
 )
 
 
@@ -36,3 +40,8 @@ def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS)
             )
         chosen |= matching
     return [path for path in table if path.name in chosen]
+
+
+def paths_of(loss: LossSpec, table: tuple[LossPath, ...] = PATHS) -> list[LossPath]:
+    """The paths that are used for a loss, in the table's order."""
+    return [path for path in table if path.loss is loss]

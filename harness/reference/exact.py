@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 import numpy as np
 
-from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY, evaluate_row
 from lossfuzz.harness.ulp import correctly_rounded, round_scaled
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _round_values(
     precision = _FIRST_PRECISION
     while precision <= _LAST_PRECISION:
         arithmetic = _arithmetic(precision)
-        loss, gradient = SOFTMAX_CROSS_ENTROPY.evaluate(
+        loss, gradient = evaluate_row(
             [arithmetic.number(value) for value in values], label, arithmetic
         )
         rounded_loss = _decide(loss, precision, formats)

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
+from lossfuzz.harness.losses.table import losses_matching
+from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.strategies.families import family_named
 from lossfuzz.strategies.recipes import SHAPES
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from lossfuzz.harness.paths.path import LossPath
 
 
 def split(values: Iterable[str] | None) -> list[str]:
@@ -48,6 +53,24 @@ def family(name: str) -> str:
     """The name itself, if a family has it."""
     family_named(name)
     return name
+
+
+def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
+    """The paths that ``--paths`` and ``--losses`` leave, all by default.
+
+    Raises:
+        ValueError: a pattern matches nothing, or no path matches both.
+    """
+    paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
+    if options.losses:
+        losses = {loss.name for loss in losses_matching(options.losses)}
+        kept = [path for path in paths if path.loss.name in losses]
+        if paths and not kept:
+            raise ValueError(
+                f"none of the chosen paths computes one of the chosen losses: {'; '.join(losses)}"
+            )
+        return kept
+    return paths
 
 
 def shape_group(text: str) -> tuple[tuple[int, ...], ...]:

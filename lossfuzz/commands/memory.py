@@ -9,13 +9,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from lossfuzz import memory
-from lossfuzz.commands.choices import chosen, make_writable, shape_group, split, training_format
+from lossfuzz.commands.choices import (
+    chosen,
+    chosen_paths,
+    make_writable,
+    shape_group,
+    training_format,
+)
 from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import BINARY32
-from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.reports import memory as memory_table
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ def memory_command(options: argparse.Namespace) -> int:
     if len(shape) != 1:
         raise UsageError("--shape expects one shape such as 64x512x1000, got 'all'")
     try:
-        paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
+        paths = chosen_paths(options)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not (paths and formats and modes):

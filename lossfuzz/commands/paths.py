@@ -8,21 +8,32 @@ from rich.table import Table
 from lossfuzz.commands.console import wide_console
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.formats import TRAINING_FORMATS
+from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.paths.table import PATHS
 
 
 def paths_command() -> int:
-    """``lossfuzz paths``: the loss paths, and how they make cells."""
+    """``lossfuzz paths``: the losses, their paths, and how they make cells."""
     console = wide_console()
-    table = Table("path", "call", "documented formula", padding=(0, 1))
-    for path in PATHS:
-        call = " ".join(part.strip() for part in path.source.splitlines())
-        table.add_row(escape(path.name), escape(call), escape(path.documented))
-    console.print(table)
+    for loss in LOSSES:
+        table = Table("path", "call", "documented formula", padding=(0, 1), title_justify="left")
+        table.title = f"{escape(loss.name)}: {escape(loss.formula)}"
+        for path in PATHS:
+            if path.loss is loss:
+                documented = "the same" if path.documented is loss else path.documented.formula
+                table.add_row(escape(path.name), escape(_call(path.source)), escape(documented))
+        console.print(table)
     formats = ", ".join(fmt.dtype_name for fmt in TRAINING_FORMATS)
     console.print(
-        f"{len(PATHS)} paths, each in {formats}; each in {', '.join(MODES)}; "
-        f"on every device: {len(PATHS) * len(TRAINING_FORMATS) * len(MODES)} cells a device.",
+        f"{len(LOSSES)} losses and {len(PATHS)} paths, each in {formats}; each in "
+        f"{', '.join(MODES)}; on every device: "
+        f"{len(PATHS) * len(TRAINING_FORMATS) * len(MODES)} cells a device.",
         highlight=False,
     )
     return 0
+
+
+def _call(source: str) -> str:
+    """A source in one line; of a whole model's script its first one."""
+    lines = [part.strip() for part in source.splitlines() if part.strip()]
+    return lines[0] + " …" if lines and "=" in lines[0].split("(")[0] else " ".join(lines)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from lossfuzz.audit import AuditError
 from lossfuzz.commands.choices import (
     chosen,
+    chosen_paths,
     family,
     make_writable,
     shape_group,
@@ -23,7 +24,6 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import TRAINING_FORMATS
-from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.plan import DEFAULT_ROWS, Plan
 from lossfuzz.reports import html, tables, terminal
 from lossfuzz.run import run
@@ -76,7 +76,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     shapes = chosen(options.shapes, shape_group, (DEFAULT_SHAPES,))
     try:
         return Plan(
-            paths=tuple(paths_matching(split(options.paths)) if options.paths else PATHS),
+            paths=tuple(chosen_paths(options)),
             formats=tuple(dict.fromkeys(formats)),
             modes=tuple(
                 mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)

@@ -7,7 +7,7 @@ from lossfuzz.audit import AuditError, audit_batch, audit_findings
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.formats import TRAINING_FORMATS
-from lossfuzz.harness.outcome import prepare
+from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.reference import kernel
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import Recipe, expand, planned_recipes

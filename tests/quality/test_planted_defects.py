@@ -13,8 +13,9 @@ from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import outcome_of, prepare
+from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.path import LossPath
+from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.results import CellResult
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
@@ -106,7 +107,7 @@ def path(call):
         api="tensorflow",
         call=call,
         source="",
-        documented="",
+        documented=SOFTMAX_CROSS_ENTROPY,
     )
 
 

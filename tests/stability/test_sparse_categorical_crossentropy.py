@@ -11,8 +11,10 @@ from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.cells import MODES, Cell
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.outcome import outcome_of, prepare
-from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.paths.table import paths_matching, paths_of
+from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.routes import CLIPPED, LOG_OF_SOFTMAX, route_of
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
@@ -63,7 +65,7 @@ CELLS = [
         id=f"{path.name}-{fmt.dtype_name}-{mode}",
         marks=[pytest.mark.xfail(strict=True, reason=f"{route}: {SEEN_IN}")] if route else [],
     )
-    for path in PATHS
+    for path in paths_of(SOFTMAX_CROSS_ENTROPY)
     for fmt in TRAINING_FORMATS
     for mode in MODES
     for route in [known_route(path, fmt, mode)]

@@ -8,14 +8,14 @@ from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.formats import BINARY16, BINARY32, format_named
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.harness.paths.table import PATHS, paths_matching, paths_of
 from lossfuzz.harness.routes import route_of
 
 pytestmark = pytest.mark.usefixtures("tf")
 
 ROUTES = {
     "tf.nn/fused": "fused on logits",
-    "tf.nn/log-softmax-gather": "log-softmax + gather",
+    "tf.nn/log-softmax-gather": "log-softmax",
     "tf.nn/naive": "log of softmax",
     "from-logits": "fused on logits",
     "cached-logits": "cached logits",
@@ -28,6 +28,13 @@ ROUTES = {
     "softmax-cast": "clip + log",
     "softmax-times-one": "clip + log",
 }
+
+SPARSE = [
+    path
+    for path in paths_of(SOFTMAX_CROSS_ENTROPY)
+    if (path.name if path.api == "tensorflow" else path.name.split("/")[-1]) in ROUTES
+]
+"""Integer labels by every way from logits to probabilities; other losses share the routes."""
 
 
 def cell(path, fmt=BINARY32, mode="eager", device="CPU:0"):
@@ -53,10 +60,45 @@ def expected(path, fmt, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SPARSE, ids=lambda path: path.name)
 def test_routes_in_tensorflow_2_21_with_keras_3_15(path, dtype, mode):
     fmt = format_named(dtype)
     assert route(path, fmt, mode).name == expected(path, fmt, mode)
+
+
+OTHER_LOSSES = {
+    "keras/one-hot/function/softmax-op": ("clip + log", "softmax skipped", "softmax skipped"),
+    "keras/ignoring/function/cached-logits": ("clip + log",) * 3,
+    "tf_keras/ignoring/function/cached-logits": ("cached logits",) * 3,
+    "keras/binary/function/from-logits": ("log1p(exp) on logits",) * 3,
+    "keras/binary/function/sigmoid-op": ("clip + log", "sigmoid skipped", "sigmoid skipped"),
+    "keras/binary/function/cached-sigmoid": ("cached logits",) * 3,
+    "keras/focal-2/function/from-logits": ("clip + log",) * 3,
+    "keras/kl/function/softmax-op": ("clip + log",) * 3,
+    "keras/gce/function/softmax-op": ("power of softmax",) * 3,
+    "tf.nn/log-sum-exp/reduce": ("max-shifted log-sum-exp",) * 3,
+    "tf.nn/log-sum-exp/naive": ("log of sum of exp",) * 3,
+    "tf.compat.v1/log-loss": ("log of sigmoid",) * 3,
+    "model/keras/softmax-head/train_on_batch": ("cached logits",) * 3,
+    "model/keras/logits-head/train_on_batch": ("fused on logits",) * 3,
+}
+
+
+@pytest.mark.parametrize(("name", "routes"), OTHER_LOSSES.items(), ids=OTHER_LOSSES)
+def test_routes_of_other_losses_and_of_models_in_eager_graph_and_xla(name, routes):
+    (path,) = paths_matching([name])
+    assert tuple(route_of(cell(path, mode=mode)).name for mode in MODES) == routes
+
+
+def test_a_models_route_depends_on_its_policy():
+    (path,) = paths_matching(["model/keras/softmax-head/train_on_batch"])
+    assert route_of(cell(path, BINARY16)).name == "clip + log"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_path_has_a_route_with_a_name(mode):
+    unnamed = [path.name for path in PATHS if route_of(cell(path, mode=mode)).name == "other"]
+    assert unnamed == []
 
 
 def test_operations_are_listed_from_logits_to_loss():
@@ -74,7 +116,7 @@ def made_path(call):
         api="tensorflow",
         call=call,
         source="",
-        documented="",
+        documented=SOFTMAX_CROSS_ENTROPY,
     )
 
 
@@ -127,7 +169,7 @@ def test_batches_in_time_come_back_as_rows():
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", MODES)
 def test_paths_run_on_the_gpu(gpu, mode):
-    for path in PATHS:
+    for path in paths_of(SOFTMAX_CROSS_ENTROPY):
         runner = CellRunner(cell(path, mode=mode, device=gpu))
         observed = runner.run(BINARY32.cast([[0, 1]]), np.zeros(1, np.int32))
         assert observed.loss[0] == pytest.approx(np.log1p(np.e), rel=1e-5)

@@ -115,11 +115,11 @@ def test_text_from_outside_stays_text_on_the_page(result):
 def test_curves_end_where_infinite_errors_begin(result):
     curves = [html._curves(one) for one in result.cells]
     broken = next(c for c in curves if c["format"] == "float16" and c["route"] == "clip + log")
-    shares = [share for _, share in broken["gradient"]]
+    shares = [share for _, share in broken["errors"]["gradient"]]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] > 0
     sound = next(c for c in curves if c["route"] == "fused on logits")
-    assert sound["loss"][-1][1] == 0
+    assert sound["errors"]["loss"][-1][1] == 0
 
 
 def test_every_defects_snippet_runs_and_shows_its_figures(result):

@@ -1,0 +1,120 @@
+"""A batch with its targets and exact values, shared by all cells of one loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness.conditions import Conditions, conditions_of
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.losses.targets import Targets, targets_of
+from lossfuzz.harness.reference.enclosed import has_exact_value
+from lossfuzz.harness.reference.oracle import reduced_reference, row_reference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.reference.judge import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A batch, as the cells of one loss run it.
+
+    Attributes:
+        loss: the loss.
+        logits: shape ``[..., classes]``.
+        targets: of its rows.
+        row_reference: exact values of the rows, before any reduction.
+        reference: exact values of the loss.
+        conditions: of its rows.
+        recipe: where the batch came from, as JSON's types.
+        documented_rows: name to each documented formula that a cell asked for, with its exact
+            values of the rows.
+    """
+
+    loss: LossSpec
+    logits: NDArray[Any]
+    targets: Targets
+    row_reference: Reference
+    reference: Reference
+    conditions: Conditions
+    recipe: dict[str, Any]
+    documented_rows: dict[str, tuple[LossSpec, Reference]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """The logits as ``[rows, classes]``."""
+        return self.logits.reshape(-1, self.logits.shape[-1])
+
+    @property
+    def row_labels(self) -> NDArray[np.int64]:
+        """The labels as ``[rows]``."""
+        return self.targets.labels
+
+    @property
+    def fed(self) -> NDArray[Any]:
+        """What the paths are given beside the logits."""
+        return self.targets.fed(self.logits.shape, self.logits.dtype)
+
+    def documented(self, loss: LossSpec) -> Reference:
+        """The exact values of another formula for the same rows, computed once.
+
+        Its gradient is known to an absolute bound.
+        """
+        if loss is self.loss:
+            return self.reference
+        if loss.name not in self.documented_rows:
+            rows = row_reference(loss, self.rows, self.targets, tight_gradient=False)
+            self.documented_rows[loss.name] = loss, rows
+        return reduced_reference(self.documented_rows[loss.name][1], loss)
+
+
+def prepare(
+    logits: NDArray[Any],
+    labels: NDArray[np.integer[Any]],
+    recipe: dict[str, Any],
+    loss: LossSpec = SOFTMAX_CROSS_ENTROPY,
+) -> Prepared:
+    """Derive a batch's targets and compute its exact values.
+
+    A reduced loss has no exact value if one of its rows has none: such rows are replaced by one
+    that has, where there is one.
+    """
+    classes = logits.shape[-1]
+    rows, row_labels = logits.reshape(-1, classes), labels.reshape(-1)
+    targets = targets_of(loss.target, rows, row_labels)
+    if loss.reduction is not None:
+        rows, targets = _with_exact_values(rows, targets, loss)
+    return prepare_targets(rows.reshape(logits.shape), targets, recipe, loss)
+
+
+def prepare_targets(
+    logits: NDArray[Any], targets: Targets, recipe: dict[str, Any], loss: LossSpec
+) -> Prepared:
+    """The same for targets that are given."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    found = row_reference(loss, rows, targets)
+    reference = reduced_reference(found, loss)
+    return Prepared(
+        loss=loss,
+        logits=logits,
+        targets=targets,
+        row_reference=found,
+        reference=reference,
+        conditions=conditions_of(rows, targets.labels, reference, loss, targets),
+        recipe=recipe,
+    )
+
+
+def _with_exact_values(
+    rows: NDArray[Any], targets: Targets, loss: LossSpec
+) -> tuple[NDArray[Any], Targets]:
+    judged = has_exact_value(loss, rows, targets)
+    if judged.all() or not judged.any():
+        return rows, targets
+    chosen = np.where(judged, np.arange(len(rows)), np.flatnonzero(judged)[0])
+    return rows[chosen], targets.take(chosen)
