@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.findings import DEFECT, REFUSAL, Finding
@@ -124,10 +124,43 @@ class RunResult:
             "environment": self.environment,
             "interrupted": self.interrupted,
             "reference_rows": self.reference_rows,
+            "route_changes": [asdict(change) for change in route_changes_of(self.cells)],
             "cells": [result.to_json() for result in self.cells],
             "worst": [finding.to_json() for finding in self.worst],
             "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteChange:
+    """A finding without a row: a path whose route depends on the mode that it runs in.
+
+    Attributes:
+        path: name of the loss path.
+        format: dtype name of the logits.
+        device: TensorFlow's name.
+        routes: mode to the name of its route; at least two of them differ.
+    """
+
+    path: str
+    format: str
+    device: str
+    routes: dict[str, str]
+
+
+def route_changes_of(cells: Iterable[CellResult]) -> list[RouteChange]:
+    """The paths whose modes take different routes, in the cells' order."""
+    routes: dict[tuple[str, str, str], dict[str, str]] = {}
+    for result in cells:
+        if result.route is not None:
+            cell = result.cell
+            key = (cell.path.name, cell.format.dtype_name, cell.device)
+            routes.setdefault(key, {})[cell.mode] = result.route.name
+    return [
+        RouteChange(path=path, format=fmt, device=device, routes=by_mode)
+        for (path, fmt, device), by_mode in routes.items()
+        if len(set(by_mode.values())) > 1
+    ]
 
 
 def worst_findings(cells: Iterable[CellResult]) -> list[Finding]:

@@ -11,21 +11,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.results import CellResult
 
 
-def route_changes(results: Iterable[CellResult]) -> list[str]:
-    """One line for each path whose route depends on the mode; formats that agree share it."""
-    routes: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for result in results:
-        if result.route is not None:
-            key = (result.cell.path.name, result.cell.format.dtype_name)
-            modes = routes.setdefault(key, {}).setdefault(result.route.name, [])
-            if result.cell.mode not in modes:
-                modes.append(result.cell.mode)
-    lines: dict[tuple[str, str], list[str]] = {}
-    for (path, fmt), by_route in routes.items():
-        if len(by_route) > 1:
-            told = "; ".join(f"{_joined(modes)}: {route}" for route, modes in by_route.items())
-            lines.setdefault((path, told), []).append(fmt)
-    return [f"{path} ({', '.join(formats)}): {told}" for (path, told), formats in lines.items()]
+_MOST_NAMES = 7
 
 
 def by_loss(results: Iterable[CellResult]) -> dict[str, list[CellResult]]:
@@ -102,4 +88,6 @@ def _worst_figure(defective: Sequence[CellResult]) -> str:
 
 
 def _joined(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMES:
+        names = [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} more"]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -12,12 +12,15 @@ from markupsafe import Markup
 
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.histogram import INFINITE_BIN, Histogram, upper_edge
+from lossfuzz.reports import routes as route_table
 from lossfuzz.reports import tables
-from lossfuzz.reports.advice import by_loss, paragraphs, route_changes
+from lossfuzz.reports.advice import by_loss, paragraphs
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.terminal import time_note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lossfuzz.harness.results import CellResult, RunResult
 
 _SMALLEST_SHOWN = 2.0**-10
@@ -34,10 +37,13 @@ def render(result: RunResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    curves, distributions = _curves([one for one in result.cells if one.unavailable is None])
     return environment.get_template("report.html.jinja").render(
         verdict=tables.verdict(result),
         advice=paragraphs(result.cells),
-        route_changes=route_changes(result.cells),
+        route_changes=route_table.route_changes(result.cells),
+        route_columns=route_table.COLUMNS,
+        route_rows=route_table.route_rows(result.cells),
         notes=[*tables.saturation_note(result.cells), tables.inaccuracy_note(result)],
         interrupted=result.interrupted,
         columns=tables.COLUMNS,
@@ -60,7 +66,8 @@ def render(result: RunResult) -> str:
             if value is not None
         },
         time=time_note(result),
-        curves=[_curves(one) for one in result.cells if one.unavailable is None],
+        distributions=distributions,
+        curves=curves,
         scripts=[Markup(_asset(name)) for name in ("d3.min.js", "plot.umd.min.js")],  # noqa: S704
     )
 
@@ -99,19 +106,37 @@ def _column(result: CellResult) -> str:
     return f"{cell.format.dtype_name} {cell.mode} {cell.device}"
 
 
-def _curves(result: CellResult) -> dict[str, Any]:
-    return {
-        "loss": result.cell.path.loss.name,
-        "path": result.cell.path.name,
-        "format": result.cell.format.dtype_name,
-        "mode": result.cell.mode,
-        "device": result.cell.device,
-        "route": result.route.name if result.route else "unknown",
-        "errors": {
-            "loss": _distribution(result.summary.loss_ulp),
-            "gradient": _distribution(result.summary.gradient_ulp),
-        },
-    }
+def _curves(
+    results: Sequence[CellResult],
+) -> tuple[list[dict[str, Any]], list[list[list[float]]]]:
+    """A curve for each cell, and the distributions that they point to: many modes share one."""
+    places: dict[str, int] = {}
+    distributions: list[list[list[float]]] = []
+
+    def place(histogram: Histogram) -> int:
+        points = _distribution(histogram)
+        key = repr(points)
+        if key not in places:
+            places[key] = len(distributions)
+            distributions.append(points)
+        return places[key]
+
+    curves = [
+        {
+            "loss": result.cell.path.loss.name,
+            "path": result.cell.path.name,
+            "format": result.cell.format.dtype_name,
+            "mode": result.cell.mode,
+            "device": result.cell.device,
+            "route": result.route.name if result.route else "unknown",
+            "errors": {
+                "loss": place(result.summary.loss_ulp),
+                "gradient": place(result.summary.gradient_ulp),
+            },
+        }
+        for result in results
+    ]
+    return curves, distributions
 
 
 def _distribution(histogram: Histogram) -> list[list[float]]:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables
+from lossfuzz.reports.routes import route_changes
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def show(result: RunResult, console: Console) -> None:
     for line in tables.saturation_note(result.cells):
         console.print(Text("  " + line))
     console.print(Text(tables.inaccuracy_note(result)))
-    changes = advice.route_changes(result.cells)
+    changes = route_changes(result.cells)
     if changes:
         console.print(Text("The route depends on the mode:"))
         for line in changes:

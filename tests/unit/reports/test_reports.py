@@ -15,7 +15,8 @@ from lossfuzz.harness.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables, terminal
-from lossfuzz.reports.advice import advice, route_changes
+from lossfuzz.reports.advice import advice
+from lossfuzz.reports.routes import route_changes, route_rows
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.run import run
 
@@ -84,6 +85,29 @@ def test_routes_that_depend_on_the_mode_are_told(result):
     assert line.endswith("graph and xla: softmax skipped")
 
 
+def test_every_path_has_its_routes_in_the_table_of_what_really_ran(result):
+    rows = {(row.texts[0], row.differs): row.texts[1:] for row in route_rows(result.cells)}
+    assert rows == {
+        ("keras/function/softmax-op", True): (
+            "float16, float32",
+            "clip + log",
+            "softmax skipped",
+            "softmax skipped",
+        ),
+        ("keras/function/softmax-identity", False): ("float16, float32", *["clip + log"] * 3),
+        ("tf.nn/fused", False): ("float16, float32", *["fused on logits"] * 3),
+    }
+
+
+def test_a_route_that_depends_on_the_mode_is_a_finding_of_its_own(result):
+    changes = result.to_json()["route_changes"]
+    assert {(one["path"], one["format"]) for one in changes} == {
+        ("keras/function/softmax-op", "float16"),
+        ("keras/function/softmax-op", "float32"),
+    }
+    assert changes[0]["routes"]["graph"] == "softmax skipped"
+
+
 def test_the_advice_names_what_to_use_to_mind_and_to_avoid(result):
     text = advice(result.cells)
     assert "Use tf.nn/fused: no defect in 6,132 judged rows." in text
@@ -113,13 +137,13 @@ def test_text_from_outside_stays_text_on_the_page(result):
 
 
 def test_curves_end_where_infinite_errors_begin(result):
-    curves = [html._curves(one) for one in result.cells]
+    curves, distributions = html._curves(result.cells)
     broken = next(c for c in curves if c["format"] == "float16" and c["route"] == "clip + log")
-    shares = [share for _, share in broken["errors"]["gradient"]]
+    shares = [share for _, share in distributions[broken["errors"]["gradient"]]]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] > 0
     sound = next(c for c in curves if c["route"] == "fused on logits")
-    assert sound["errors"]["loss"][-1][1] == 0
+    assert distributions[sound["errors"]["loss"]][-1][1] == 0
 
 
 def test_every_defects_snippet_runs_and_shows_its_figures(result):
