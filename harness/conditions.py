@@ -85,7 +85,7 @@ def conditions_of(
     rows, classes = logits.shape
     fmt = format_of(logits)
     plain = targets is None or (loss.base or loss) is SOFTMAX_CROSS_ENTROPY
-    scale = np.full(rows, loss.steepness)
+    scale = np.full(rows, loss.steepness / (classes if loss.averages else 1))
     if loss.reduction:
         scale *= row_factors(loss.reduction, rows)
     spread, largest, smallest = (np.empty(rows) for _ in range(3))

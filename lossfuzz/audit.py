@@ -67,7 +67,7 @@ def audit_batch(prepared: Prepared, *, cells: int, at_least: int = 0) -> int:
     key = zlib.crc32(repr(sorted(prepared.recipe.items())).encode())
     generator = np.random.default_rng(key)
     base = prepared.loss.base or prepared.loss
-    logits = min(MOST_LOGITS, LOGITS_PER_CELL * cells)
+    logits = float(min(MOST_LOGITS, LOGITS_PER_CELL * cells))
     if base is not SOFTMAX_CROSS_ENTROPY:
         logits *= _ENCLOSED_SHARE
     wanted = max(at_least, logits / prepared.rows.shape[1])

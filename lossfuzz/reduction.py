@@ -72,7 +72,7 @@ def _of_copies(finding: Finding, runner: CellRunner) -> Finding:
 def _weights(finding: Finding) -> NDArray[np.float64]:
     if finding.target:
         return np.array(finding.target)
-    return np.eye(len(finding.logits))[finding.label]
+    return np.asarray(np.eye(len(finding.logits))[finding.label])
 
 
 def _candidates(

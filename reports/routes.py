@@ -39,7 +39,7 @@ def route_rows(results: Iterable[CellResult]) -> list[RouteRow]:
         by_format = routes.setdefault((cell.path.loss.name, cell.path.name), {})
         by_mode = by_format.setdefault(cell.format.dtype_name, {})
         by_mode[cell.mode] = result.route.name if result.route else "-"
-    rows = []
+    rows: list[RouteRow] = []
     for (loss, path), by_format in routes.items():
         groups: dict[tuple[str, ...], list[str]] = {}
         for fmt, by_mode in by_format.items():

@@ -108,6 +108,7 @@ def _spec(
         steepness=max(1.0, weight),
         error_factor=2.0,
         headroom=float,
+        averages=True,
         masks=False,
     )
 

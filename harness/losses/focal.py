@@ -125,6 +125,7 @@ def binary_focal(gamma: float, *, balanced: bool) -> LossSpec:
         steepness=(max(ALPHA, 1 - ALPHA) if balanced else 1.0) * (1 + gamma / math.e),
         error_factor=2.0 + gamma,
         headroom=lambda classes: classes / ALPHA,
+        averages=True,
         masks=False,
     )
 

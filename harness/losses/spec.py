@@ -53,6 +53,8 @@ class LossSpec:
             as `bounds` derives it; for its further operations.
         headroom: ``classes -> factor`` by which a plain sum's terms, or the sum itself, may exceed
             the loss: there it may overflow while the loss does not.
+        averages: whether the loss is a mean over the classes, so that a gradient component is at
+            most the steepness divided by their number.
         masks: whether a logit of -inf takes its class out of the sum.
         needs_mass: whether every class with a finite logit must be allowed a positive target, as
             smoothing does: then a masked class makes the loss infinite.
@@ -70,6 +72,7 @@ class LossSpec:
     steepness: float = 1.0
     error_factor: float = 1.0
     headroom: Callable[[int], float] = _none
+    averages: bool = False
     masks: bool = True
     needs_mass: bool = False
     reduction: str | None = None

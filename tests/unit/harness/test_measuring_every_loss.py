@@ -55,7 +55,7 @@ def test_correctly_rounded_results_show_nothing(loss, fmt):
 
 SPOILED = {
     kinds.NON_FINITE_LOSS: lambda loss, gradient: (loss * np.nan, gradient),
-    kinds.NON_FINITE_GRADIENT: lambda loss, gradient: (loss, gradient * np.inf),
+    kinds.NON_FINITE_GRADIENT: lambda loss, gradient: (loss, gradient + np.inf),
     kinds.GRADIENT_COLLAPSE: lambda loss, gradient: (loss, gradient * 0),
     kinds.SIGN_FLIP: lambda loss, gradient: (loss, -gradient),
     kinds.INACCURATE_GRADIENT: lambda loss, gradient: (loss, gradient / 2),

@@ -1,0 +1,92 @@
+"""Finding an entry's defect by running lossfuzz, and measuring where else it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lossfuzz.audit import audit_findings
+from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.paths.table import PATHS
+from lossfuzz.plan import Plan
+from lossfuzz.reduction import reduced
+from lossfuzz.run import run
+
+if TYPE_CHECKING:
+    from entry import Entry
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results import CellResult
+
+_TURNS = 2
+"""Batches of every family, for every cell."""
+
+_DEVICE = "CPU:0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What running found for an entry.
+
+    Attributes:
+        entry: that was searched for.
+        finding: its worst row, made small.
+        cells: of the entry's path and of those beside it, in that order.
+        plan: the run's choices, as JSON's types.
+        versions: of the packages.
+    """
+
+    entry: Entry
+    finding: Finding
+    cells: dict[str, list[CellResult]]
+    plan: dict[str, object]
+    versions: dict[str, str]
+
+
+def found(entry: Entry) -> Found:
+    """Run an entry's paths in every format and mode on its families, and take its row.
+
+    Raises:
+        LookupError: the defect no longer shows, so the entry is outdated.
+    """
+    names = (entry.path, *entry.beside)
+    plan = Plan(
+        paths=tuple(path for name in names for path in PATHS if path.name == name),
+        families=entry.families,
+        shapes=(entry.shape,),
+        devices=(_DEVICE,),
+        rows=_TURNS * len(entry.families) * _rows(entry.shape),
+    )
+    result = run(plan)
+    cells: dict[str, list[CellResult]] = {name: [] for name in names}
+    for cell in result.cells:
+        cells[cell.cell.path.name].append(cell)
+    shown = [
+        cell
+        for cell in cells[entry.path]
+        if (cell.cell.format.dtype_name, cell.cell.mode) == (entry.format, entry.mode)
+        and (entry.kind, DEFECT) in cell.findings
+    ]
+    if not shown:
+        raise LookupError(
+            f"expected {entry.kind} from {entry.path} in {entry.format} {entry.mode}, found "
+            "none: it has been mended, or the families no longer reach it"
+        )
+    finding = reduced(
+        shown[0].findings[entry.kind, DEFECT], shown[0].cell, shown[0].documented
+    )
+    audit_findings([finding])
+    return Found(
+        entry=entry,
+        finding=finding,
+        cells=cells,
+        plan=result.plan,
+        versions=result.environment["versions"],
+    )
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape[:-1]:
+        product *= size
+    return product

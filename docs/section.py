@@ -1,0 +1,155 @@
+"""A defect's section of the document."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from check import check_script, demand_agreement, run_script
+
+from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.findings import DEFECT, KINDS
+from lossfuzz.reports.snippet import snippet
+
+if TYPE_CHECKING:
+    from search import Found
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results import CellResult
+
+_FORMATS = ("float16", "bfloat16", "float32")
+
+_SECTION = """\
+## {number}. {title}
+
+{harm}
+
+| | loss | gradient |
+|---|---|---|
+| exact | {exact_loss} | {exact_gradient} |
+| came | {observed_loss} | {observed_gradient} |
+
+for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*, {meaning}.
+
+**Where.** Modes that show *{kind}* on {rows} rows of {families}:
+
+| path | float16 | bfloat16 | float32 | other defects there |
+|---|---|---|---|---|
+{cells}
+
+**Why.** {cause}
+
+{quotes}
+
+**What to do.** {advice}
+
+**Reproduce**, with TensorFlow and Keras alone:
+
+```python
+{script}
+```
+
+```text
+{printed}
+```
+
+**Check by hand**, from the definition, with 50 digits:
+
+```python
+{check}
+```
+
+```text
+{checked}
+```
+"""
+
+
+def section(number: int, found: Found) -> str:
+    """The section, with its scripts run and their output pasted.
+
+    Raises:
+        RuntimeError: a script failed.
+        ValueError: the check by hand disagrees with the exact values.
+    """
+    entry, finding = found.entry, found.finding
+    script = snippet(finding).strip()
+    check = check_script(entry, finding).strip()
+    checked = run_script(check)
+    demand_agreement(finding, checked)
+    rows = found.plan["rows"]
+    return _SECTION.format(
+        number=number,
+        title=entry.title,
+        harm=_paragraph(entry.harm),
+        exact_loss=_number(finding.exact_loss),
+        exact_gradient=_numbers(finding.exact_gradient),
+        observed_loss=_number(finding.observed_loss),
+        observed_gradient=_numbers(finding.observed_gradient),
+        logits=_numbers(finding.logits),
+        target=_target(finding),
+        format=finding.format,
+        mode=_mode(finding.mode),
+        copies=_copies(finding),
+        kind=entry.kind,
+        meaning=KINDS[entry.kind],
+        rows=rows,
+        families=" and ".join(f"`{name}`" for name in entry.families),
+        cells="\n".join(_line(name, cells, entry.kind) for name, cells in found.cells.items()),
+        cause=_paragraph(entry.cause),
+        quotes="\n".join(f"- {quote.located()}" for quote in entry.quotes),
+        advice=_paragraph(entry.advice),
+        script=script,
+        printed=run_script(script),
+        check=check,
+        checked=checked,
+    )
+
+
+def _line(name: str, results: list[CellResult], kind: str) -> str:
+    shown = []
+    for fmt in _FORMATS:
+        cells = [result for result in results if result.cell.format.dtype_name == fmt]
+        modes = [one.cell.mode for one in cells if (kind, DEFECT) in one.findings]
+        missing = [one.cell.mode for one in cells if one.unavailable is not None]
+        text = ", ".join(_mode(mode) for mode in MODES if mode in modes) or "none"
+        if missing:
+            text += f" ({', '.join(map(_mode, missing))} cannot run)"
+        shown.append(text)
+    others = {
+        other
+        for result in results
+        for other, tier in result.findings
+        if tier == DEFECT and other != kind
+    }
+    return f"| `{name}` | {' | '.join(shown)} | {', '.join(k for k in KINDS if k in others)} |"
+
+
+def _target(finding: Finding) -> str:
+    if finding.target:
+        return f"target `{_numbers(finding.target)}`"
+    return f"label `{finding.label}`"
+
+
+def _copies(finding: Finding) -> str:
+    if finding.batch_rows == 1:
+        return ""
+    return f", a batch of {finding.batch_rows} copies of that row"
+
+
+def _mode(mode: str) -> str:
+    return "XLA" if mode == "xla" else mode
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(
+        " ".join(text.split()), width=99, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.9g}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "[" + ", ".join(map(_number, values)) + "]"
