@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ logits = [{logits}]
 orders = [tuple(int(j == k) for j in range(len(logits))) for k in range(len(logits))]
 gradient = [0 if isinf(x) else diff(loss, logits, order) for x, order in zip(logits, orders)]
 print("loss    ", nstr(loss(*logits), 17))
-print("gradient", [nstr(g{share}, 17) for g in gradient])
+print("gradient", ", ".join(nstr(g{share}, 17) for g in gradient))
 """
 
 _AGREEMENT = 1e-14
@@ -76,8 +77,6 @@ def run_script(script: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from lossfuzz.harness.results import CellResult
 
 _TURNS = 2
-"""Batches of every family, for every cell."""
+"""Batches of every family, for every cell, at the least."""
+
+_ROWS = 64
+"""Rows for every cell, at the least."""
 
 _DEVICE = "CPU:0"
 
@@ -55,7 +58,7 @@ def found(entry: Entry) -> Found:
         families=entry.families,
         shapes=(entry.shape,),
         devices=(_DEVICE,),
-        rows=_TURNS * len(entry.families) * _rows(entry.shape),
+        rows=max(_ROWS, _TURNS * len(entry.families) * _rows(entry.shape)),
     )
     result = run(plan)
     cells: dict[str, list[CellResult]] = {name: [] for name in names}
@@ -72,9 +75,7 @@ def found(entry: Entry) -> Found:
             f"expected {entry.kind} from {entry.path} in {entry.format} {entry.mode}, found "
             "none: it has been mended, or the families no longer reach it"
         )
-    finding = reduced(
-        shown[0].findings[entry.kind, DEFECT], shown[0].cell, shown[0].documented
-    )
+    finding = reduced(shown[0].findings[entry.kind, DEFECT], shown[0].cell, shown[0].documented)
     audit_findings([finding])
     return Found(
         entry=entry,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from check import check_script, demand_agreement, run_script
 
 from lossfuzz.harness.cells import MODES
-from lossfuzz.harness.findings import DEFECT, KINDS
+from lossfuzz.harness.findings import DEFECT, KINDS, MODE_DISAGREEMENT
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _line(name: str, results: list[CellResult], kind: str) -> str:
         other
         for result in results
         for other, tier in result.findings
-        if tier == DEFECT and other != kind
+        if tier == DEFECT and other not in (kind, MODE_DISAGREEMENT)
     }
     return f"| `{name}` | {' | '.join(shown)} | {', '.join(k for k in KINDS if k in others)} |"
 

@@ -97,6 +97,7 @@ def _peak(
     if cell.path.trains is not None:
         run_path(step, logits, labels)  # makes the model of this shape: its weights are inputs
     gc.collect()
+    gc.freeze()  # so that to collect after every step is quick
     with tf.device(cell.device):
         inputs = tf.constant(logits), tf.constant(labels)
     given = memory.get_memory_info(cell.device)["current"]
@@ -115,6 +116,7 @@ def _peak(
         peak = max(peak, memory.get_memory_info(cell.device)["peak"])
         del results, result
         gc.collect()
+    gc.unfreeze()
     held = memory.get_memory_info(cell.device)["current"] - given
     del inputs
     return peak - given, max(0, held), fastest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.cells import MODES, Cell
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.strategies.families import FAMILIES
@@ -57,6 +57,16 @@ class Plan:
             raise ValueError(f"expected a budget above 0, got {budget}")
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+
+    def cells(self) -> list[Cell]:
+        """Every path in every format, on every device, in every mode."""
+        return [
+            Cell(path=path, format=fmt, mode=mode, device=device)
+            for path in self.paths
+            for fmt in self.formats
+            for device in self.devices
+            for mode in self.modes
+        ]
 
     def recipes(self, fmt: FloatFormat) -> Iterator[Recipe]:
         """The recipes of one format: for the budget in rows, or without end."""

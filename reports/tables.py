@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -171,11 +172,15 @@ def inaccuracy_note(result: RunResult) -> str:
 
 
 def saturation_note(results: Iterable[CellResult]) -> list[str]:
-    """One line for each route and format that saturates: where."""
+    """One line for each route and format in which plain softmax cross-entropy saturates: where.
+
+    Other losses stop elsewhere on the same route: their places are in the table.
+    """
     places: dict[tuple[str, str], list[float]] = {}
     for result in results:
         summary = result.summary
-        if result.route is not None and not math.isinf(summary.plateau):
+        plain = result.cell.path.loss is SOFTMAX_CROSS_ENTROPY
+        if plain and result.route is not None and not math.isinf(summary.plateau):
             key = (result.route.name, result.cell.format.dtype_name)
             here = [summary.plateau, summary.vanishing_margin, summary.zero_margin]
             places[key] = [min(pair) for pair in zip(places.get(key, here), here, strict=True)]

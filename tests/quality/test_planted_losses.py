@@ -212,7 +212,7 @@ NAMES = (
 
 
 WITHIN_ROUNDING = {("smoothing forgotten", BFLOAT16), ("factor without gradient", BFLOAT16)}
-"""Gradients that err by 0.1 are within the bounds of 0.14 and 0.27 for six classes in eight bits."""
+"""Gradients that err by 0.1 are within the bounds of 0.14 and 0.27 for six classes and 8 bits."""
 
 
 def test_every_planted_loss_has_its_test(tf):
