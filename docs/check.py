@@ -10,6 +10,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from search import WIDE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,12 +23,12 @@ _SCRIPT = """\
 from mpmath import diff, exp, fsum, isinf, log, log1p, mp, mpf, nstr
 
 mp.dps = 50
-logits = [{logits}]
+logits = {logits}
 {target}
 
 {definition}
 
-orders = [tuple(int(j == k) for j in range(len(logits))) for k in range(len(logits))]
+orders = [tuple(int(j == k) for j in range(len(logits))) for k in {components}]
 gradient = [0 if isinf(x) else diff(loss, logits, order) for x, order in zip(logits, orders)]
 print("loss    ", nstr(loss(*logits), 17))
 print("gradient", ", ".join(nstr(g{share}, 17) for g in gradient))
@@ -40,14 +42,26 @@ def check_script(entry: Entry, finding: Finding) -> str:
     """The script; of a mean over copies of one row it gives the share of one copy."""
     rows = finding.batch_rows
     return _SCRIPT.format(
-        logits=", ".join(
-            f"mpf({value!r})" if math.isfinite(value) else f'mpf("{value}")'
-            for value in finding.logits
-        ),
-        target=f"target = {list(_weights(finding))}",
+        logits=_listed([_number(value) for value in finding.logits]),
+        target=f"target = {_listed([repr(value) for value in _weights(finding)])}",
+        components="range(len(logits))" if _narrow(finding) else f"[{finding.label}]",
         definition=entry.definition.strip(),
         share="" if rows == 1 else f" / {rows}",
     )
+
+
+def _listed(items: list[str]) -> str:
+    if len(items) > WIDE and len(set(items)) == 1:
+        return f"[{items[0]}] * {len(items)}"
+    return f"[{', '.join(items)}]"
+
+
+def _number(value: float) -> str:
+    return f"mpf({value!r})" if math.isfinite(value) else f'mpf("{value}")'
+
+
+def _narrow(finding: Finding) -> bool:
+    return len(finding.logits) <= WIDE
 
 
 def _weights(finding: Finding) -> Sequence[float]:
@@ -87,7 +101,8 @@ def demand_agreement(finding: Finding, printed: str) -> None:
         ValueError: it is not: one of the two is wrong.
     """
     numbers = [float(text) for text in re.findall(r"-?\d[\d.]*(?:e[+-]?\d+)?", printed)]
-    exact = [finding.exact_loss, *finding.exact_gradient]
+    gradient = finding.exact_gradient
+    exact = [finding.exact_loss, *(gradient if _narrow(finding) else [gradient[finding.label]])]
     agree = len(numbers) == len(exact) and all(
         abs(one - other) <= _AGREEMENT * max(1, abs(other))
         for one, other in zip(numbers, exact, strict=True)

@@ -55,6 +55,7 @@ class Entry:
         mode: that the row is taken from.
         families: to search in, so that other defects of the path stay out.
         shape: of the batches.
+        rows: for every cell, at the least.
         harm: who meets it.
         cause: why it happens.
         quotes: the lines that do it.
@@ -71,6 +72,7 @@ class Entry:
     mode: str
     families: tuple[str, ...]
     shape: tuple[int, ...] = (256, 10)
+    rows: int = 64
     harm: str
     cause: str
     quotes: tuple[Quote, ...]

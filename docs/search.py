@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lossfuzz.audit import audit_findings
+from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.losses.targets import Targets
+from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import PATHS
+from lossfuzz.harness.prepared import prepare_targets
 from lossfuzz.plan import Plan
 from lossfuzz.reduction import reduced
 from lossfuzz.run import run
@@ -21,10 +28,10 @@ if TYPE_CHECKING:
 _TURNS = 2
 """Batches of every family, for every cell, at the least."""
 
-_ROWS = 64
-"""Rows for every cell, at the least."""
-
 _DEVICE = "CPU:0"
+
+WIDE = 8
+"""Rows of more classes are not written out class by class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,7 @@ def found(entry: Entry) -> Found:
         families=entry.families,
         shapes=(entry.shape,),
         devices=(_DEVICE,),
-        rows=max(_ROWS, _TURNS * len(entry.families) * _rows(entry.shape)),
+        rows=max(entry.rows, _TURNS * len(entry.families) * _rows(entry.shape)),
     )
     result = run(plan)
     cells: dict[str, list[CellResult]] = {name: [] for name in names}
@@ -86,8 +93,27 @@ def found(entry: Entry) -> Found:
     )
 
 
+def _levelled(finding: Finding, result: CellResult) -> Finding:
+    """A wide row of one number, with targets of 0, if it shows the same; else the finding itself.
+
+    What only many classes show cannot lose them, but can be written in one line.
+    """
+    loss = result.cell.path.loss
+    shape = (1, len(finding.logits))
+    rows = result.cell.format.cast(np.full(shape, finding.exact_loss))
+    targets = Targets(
+        kind=loss.target,
+        weights=np.zeros(shape),
+        labels=np.zeros(1, np.int64),
+        masked=np.zeros(shape, np.bool_),
+    )
+    outcome = outcome_of(
+        CellRunner(result.cell, result.documented),
+        prepare_targets(rows, targets, finding.recipe, loss),
+    )
+    flags = outcome.measurement.defects.get(finding.kind, np.zeros(1, np.bool_))
+    return outcome.finding(finding.kind, DEFECT, 0) if flags[0] else finding
+
+
 def _rows(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape[:-1]:
-        product *= size
-    return product
+    return math.prod(shape[:-1])

@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from check import check_script, demand_agreement, run_script
+from search import WIDE
 
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, MODE_DISAGREEMENT
@@ -152,4 +153,6 @@ def _number(value: float) -> str:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
+    if len(values) > WIDE and len(set(values)) == 1:
+        return f"[{_number(values[0])}] * {len(values)}"
     return "[" + ", ".join(map(_number, values)) + "]"

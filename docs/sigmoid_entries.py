@@ -67,8 +67,8 @@ def loss(*x):
 )
 
 SIGMOID_IN_HALF = Entry(
-    title="`keras.losses.binary_crossentropy` on half-precision probabilities: infinite loss and "
-    "NaN gradient at ordinary logits",
+    title="`keras.losses.binary_crossentropy` on half-precision probabilities: NaN or infinite "
+    "loss and gradient at ordinary logits",
     path="keras/binary/function/sigmoid-op",
     kind=kinds.NON_FINITE_LOSS,
     format="bfloat16",
@@ -76,8 +76,8 @@ SIGMOID_IN_HALF = Entry(
     families=("margin_sweep",),
     shape=(256, 2),
     harm="""As soon as a probability rounds to 1, from a logit of about 6 in bfloat16 and 8 in
-        float16 on. The clip that should prevent it does nothing. tf_keras stays finite in
-        bfloat16.""",
+        float16 on, NaN even where the prediction is right. The clip that should prevent it does
+        nothing. tf_keras adds epsilon once more and stays finite in bfloat16.""",
     cause="""`1 - 1e-7` is 1 in both half formats, so the clip's upper end is 1, and the other
         class's probability `1 - output` is 0. All losses that are built on it share this: soft
         and smoothed targets, focal losses.""",
@@ -179,11 +179,12 @@ MEAN_IN_HALF = Entry(
     kind=kinds.NON_FINITE_LOSS,
     format="float16",
     mode="eager",
-    families=("uniform", "mixed_scales"),
+    families=("constant",),
     shape=(8, 16, 257),
-    harm="""A binary loss with many classes averages over them: 257 classes of 256 each are
-        enough. XLA, NumPy and Keras 3, which casts, return the mean. tf_keras's
-        `binary_crossentropy` and its focal relative inherit it.""",
+    rows=1024,
+    harm="""A binary loss with many classes averages over them; a few hundred classes with losses
+        of a few hundred are enough. XLA, NumPy and Keras 3, which casts, return the mean.
+        tf_keras's `binary_crossentropy` and its focal relative inherit it.""",
     cause="""The kernel sums in float16 and divides afterwards (inferred from the result, which is
         finite exactly as long as the sum is).""",
     quotes=(),

@@ -57,18 +57,18 @@ FAR_APART = Entry(
     title="`tf.nn.softmax_cross_entropy_with_logits`: NaN loss on finite logits far apart",
     path="tf.nn/one-hot/fused",
     kind=kinds.NON_FINITE_LOSS,
-    format="float16",
+    format="float32",
     mode="eager",
     families=("largest_finite",),
-    harm="""The same product of 0 and infinity without any mask: in float16 the logits need only
-        be further apart than its largest number. Loss and gradient of the sparse function are
-        right.""",
+    harm="""The same product of 0 and infinity without any mask: the logits need only be further
+        apart than the largest number, as where two masks by the smallest number were added.
+        Loss and gradient of the sparse function are right; float16 is computed in float32.""",
     cause="""The largest logit is subtracted from each of them, which overflows to -inf; the class
         that is lost so has label 0, and the kernel multiplies the two.""",
     quotes=(
         Quote(file=_XENT, after="struct XentEigenImpl", line="logits.broadcast(logits_bcast) - s"),
     ),
-    advice="""Cast logits to float32 before the loss. The same repair of the kernel mends this
+    advice="""Keep masks far from the end of the range. The same repair of the kernel mends this
         one.""",
     definition=_CROSS_ENTROPY,
     beside=(
@@ -321,7 +321,8 @@ MEAN_IN_HALF = Entry(
     kind=kinds.NON_FINITE_LOSS,
     format="float16",
     mode="graph",
-    families=("offset", "uniform"),
+    families=("largest_finite",),
+    shape=(2, 2),
     harm="""What is summed is the whole batch, with its time steps: some thousands of rows with
         ordinary losses suffice. The gradient is right, and so is Keras 3. Callbacks that stop at
         a NaN or infinite loss end the training.""",

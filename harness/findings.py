@@ -23,6 +23,8 @@ INACCURATE_LOSS = "inaccurate loss"
 INACCURATE_GRADIENT = "inaccurate gradient"
 MODE_DISAGREEMENT = "mode disagreement"
 REFUSAL = "refusal"
+CRASH = "crash"
+TIMEOUT = "timeout"
 
 KINDS: dict[str, str] = {
     NON_FINITE_LOSS: "the loss is NaN or infinite where the exact one is a number of its format",
@@ -35,6 +37,8 @@ KINDS: dict[str, str] = {
     INACCURATE_LOSS: "the loss errs by more than rounding can explain",
     INACCURATE_GRADIENT: "a gradient component errs by more than rounding can explain",
     REFUSAL: "the path raises an error for valid logits and labels",
+    CRASH: "the path kills the process that runs it",
+    TIMEOUT: "the path does not return within the time limit",
     MODE_DISAGREEMENT: "a mode's result differs from a better mode's by more than both bounds",
 }
 """Every kind with what it means, in the order of reports."""
@@ -70,7 +74,7 @@ class Finding:
         margin: the rest's log-sum-exp minus the label's logit.
         recipe: of the batch that held the row.
         row: its index there.
-        message: the error's first line, for a refusal.
+        message: the error's first line, for a refusal, crash or timeout.
         repeated: whether all rows of a reduced loss's batch were this one.
     """
 
@@ -133,11 +137,33 @@ class Finding:
         for name, value in record.items():
             if isinstance(value, float):
                 record[name] = json_number(value)
-        for name in ("logits", "target", "observed_gradient", "exact_gradient"):
+        for name in _ARRAYS:
             values = record.pop(name)
             if with_arrays:
                 record[name] = [json_number(value) for value in values]
         return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Finding:
+        """The finding that `to_json` wrote with its arrays."""
+        read = dict(record)
+        for name in _NUMBERS:
+            read[name] = float(read[name])
+        for name in _ARRAYS:
+            read[name] = tuple(float(value) for value in read[name])
+        return cls(**read)
+
+
+_ARRAYS = ("logits", "target", "observed_gradient", "exact_gradient")
+_NUMBERS = (
+    "observed_loss",
+    "exact_loss",
+    "documented_loss",
+    "ulp_error",
+    "mixed_error",
+    "bound",
+    "margin",
+)
 
 
 def json_number(value: float) -> float | str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import CellRunner, Observed
     from lossfuzz.harness.prepared import Prepared
 
@@ -69,7 +70,7 @@ class Outcome:
         rounding = self.rounding
         exact = _at(prepared.reference.loss, row)
         return Finding(
-            **_origin(self.runner, prepared, row),
+            **origin_of(self.runner.cell, prepared, row),
             kind=kind,
             tier=tier,
             loss_dtype=observed.loss.dtype.name,
@@ -85,9 +86,8 @@ class Outcome:
         )
 
 
-def _origin(runner: CellRunner, prepared: Prepared, row: int) -> dict[str, Any]:
-    """What a finding tells of its cell and row, whatever it found."""
-    cell = runner.cell
+def origin_of(cell: Cell, prepared: Prepared, row: int) -> dict[str, Any]:
+    """What a finding tells of its cell and row, whatever it found; fields of `Finding`."""
     dense = prepared.loss.target not in (kinds.INDEX, kinds.NONE)
     return {
         "loss": prepared.loss.name,
@@ -110,7 +110,7 @@ def refusal_of(runner: CellRunner, prepared: Prepared, error: Exception) -> Find
     row = 0 if prepared.loss.reduction else _refused_row(runner, prepared)
     exact = _at(prepared.reference.loss, row)
     return Finding(
-        **_origin(runner, prepared, row),
+        **origin_of(runner.cell, prepared, row),
         kind=REFUSAL,
         tier=DEFECT,
         loss_dtype="",

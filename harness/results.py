@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.findings import DEFECT, REFUSAL, Finding
+from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.outcome import refusal_of
+from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.routes import Route
 from lossfuzz.harness.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import CellRunner
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.outcome import Outcome
     from lossfuzz.harness.prepared import Prepared
-    from lossfuzz.harness.routes import Route
 
 
 @dataclass(slots=True)
@@ -67,9 +69,48 @@ class CellResult:
         if (REFUSAL, DEFECT) not in self.findings:
             self.findings[REFUSAL, DEFECT] = refusal_of(runner, prepared, error)
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON's types."""
+    def merge(self, other: CellResult) -> None:
+        """Add what another part of the campaign found of the same cell.
+
+        Statistics merge in any order. Of equally bad findings the one that was there first stays,
+        so parts are merged in the order of their tasks.
+        """
+        self.summary.merge(other.summary)
+        self.route = self.route or other.route
+        self.unavailable = self.unavailable or other.unavailable
+        for key, finding in other.findings.items():
+            kept = self.findings.get(key)
+            if kept is None or finding.severity > kept.severity:
+                self.findings[key] = finding
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> CellResult:
+        """The result that `to_json` wrote with its findings."""
+        route = record["route"]
+        cell = Cell(
+            path=path_named(record["path"]),
+            format=format_named(record["format"]),
+            mode=record["mode"],
+            device=record["device"],
+        )
+        found = [Finding.from_json(one) for one in record["findings"]]
+        return cls(
+            cell,
+            route=Route(name=route, operations=tuple(record["operations"])) if route else None,
+            unavailable=record["unavailable"],
+            summary=Summary.from_json(record["summary"]),
+            findings={(one.kind, one.tier): one for one in found},
+        )
+
+    def to_json(self, *, with_findings: bool = False) -> dict[str, Any]:
+        """The record as JSON's types.
+
+        Args:
+            with_findings: whether to add the worst findings, their rows included.
+        """
+        found = [finding.to_json() for finding in self.findings.values()]
         return {
+            **({"findings": found} if with_findings else {}),
             "path": self.cell.path.name,
             "format": self.cell.format.dtype_name,
             "mode": self.cell.mode,

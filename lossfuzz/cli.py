@@ -80,7 +80,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     referee.set_defaults(command=_referee)
     _add_memory(commands)
+    _add_campaigns(commands)
     return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="a cell of a campaign that takes longer for a batch is a timeout (300)",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=int,
+        metavar="MIB",
+        help="memory of a campaign's worker (four fifths of the machine's, shared evenly)",
+    )
+
+
+def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    resume = commands.add_parser(
+        "resume", help="go on with a campaign that was interrupted", description="Go on."
+    )
+    resume.add_argument("out", type=Path, metavar="DIR", help="the campaign's folder")
+    resume.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    _add_limits(resume)
+    merge = commands.add_parser("merge", help="join campaigns of several machines or seeds")
+    merge.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="their folders")
+    merge.add_argument(
+        "--out", type=Path, default=Path("lossfuzz-report"), help="folder of the joint report"
+    )
+    for parser, command in ((resume, _resume), (merge, _merge)):
+        parser.add_argument("--quiet", action="store_true", help="print the verdict alone")
+        parser.add_argument(
+            "--strict", action="store_true", help="exit with 1 if any cell has a defect"
+        )
+        parser.set_defaults(command=command, fail_above=None)
 
 
 def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -141,6 +178,13 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     run.add_argument(
         "--logical-cpus", type=int, default=1, metavar="N", help="split the CPU into N devices (1)"
     )
+    run.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="run as a campaign in N processes, which survives crashes and can be resumed",
+    )
+    _add_limits(run)
     run.add_argument("--quiet", action="store_true", help="print the verdict alone")
 
 
@@ -154,6 +198,18 @@ def _run(options: argparse.Namespace) -> int:
     from lossfuzz.commands.run import run_command
 
     return run_command(options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.campaign import resume_command
+
+    return resume_command(options)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.campaign import merge_command
+
+    return merge_command(options)
 
 
 def _paths(_: argparse.Namespace) -> int:

@@ -48,6 +48,10 @@ class Measuring:
         """Book the time since a start under a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
 
+    def start_task(self) -> None:
+        """Forget what would make a task's figures depend on the tasks before it."""
+        self._audited_losses.clear()
+
     def find_routes(self, results: Iterable[CellResult]) -> None:
         """Learn every cell's route; a path that refuses a tame batch is unavailable."""
         started = time.perf_counter()

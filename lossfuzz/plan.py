@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.cells import MODES, Cell
-from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat
-from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.strategies.families import FAMILIES
+from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
+from lossfuzz.harness.paths.table import PATHS, path_named
+from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
 
 if TYPE_CHECKING:
@@ -79,6 +79,27 @@ class Plan:
         if self.rows is None:
             return None
         return len(self.formats) * sum(1 for _ in self.recipes(self.formats[0]))
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Plan:
+        """The plan that `to_json` wrote.
+
+        Raises:
+            ValueError: it names a path, format, mode or family that is not known here.
+        """
+        for family in record["families"]:
+            family_named(family)
+        return cls(
+            paths=tuple(path_named(name) for name in record["paths"]),
+            formats=tuple(format_named(name) for name in record["formats"]),
+            modes=tuple(record["modes"]),
+            devices=tuple(record["devices"]),
+            families=tuple(record["families"]),
+            shapes=tuple(tuple(map(int, text.split("x"))) for text in record["shapes"]),
+            rows=record["rows"],
+            seconds=record["seconds"],
+            seed=record["seed"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The choices as JSON's types."""

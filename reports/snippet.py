@@ -104,6 +104,8 @@ def _repetition(finding: Finding) -> str:
 
 
 def _listed(values: Sequence[float]) -> str:
+    if len(values) > _SHOWN_CLASSES and len(set(values)) == 1:
+        return f"[{_literal(values[0])}] * {len(values)}"
     return "[" + ", ".join(_literal(value) for value in values) + "]"
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses.documented import clipped_mean
 from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
 from lossfuzz.harness.paths.models import model_paths
+from lossfuzz.harness.paths.path import LossPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lossfuzz.harness.losses.spec import LossSpec
-    from lossfuzz.harness.paths.path import LossPath
 
 PATHS: tuple[LossPath, ...] = (
     *tf_nn.PATHS,
@@ -40,6 +41,27 @@ def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS)
             )
         chosen |= matching
     return [path for path in table if path.name in chosen]
+
+
+def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
+    """The path of that name, or that ``package.module:attribute`` is.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for path in table:
+        if path.name == name:
+            return path
+    module, _, attribute = name.partition(":")
+    try:
+        path = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"unknown path {name!r}: {error}") from None
+    if not isinstance(path, LossPath):
+        raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
+            f"{name!r} is a {type(path).__name__}, expected a LossPath"
+        )
+    return path
 
 
 def paths_of(loss: LossSpec, table: tuple[LossPath, ...] = PATHS) -> list[LossPath]:

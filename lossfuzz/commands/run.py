@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from lossfuzz.audit import AuditError
+from lossfuzz.commands import campaign
 from lossfuzz.commands.choices import (
     chosen,
     chosen_paths,
@@ -50,15 +51,25 @@ def run_command(options: argparse.Namespace) -> int:
         raise UsageError(f"--fail-above expects a share from 0 to 1, got {options.fail_above:g}")
     if options.logical_cpus < 1:
         raise UsageError(f"--logical-cpus expects 1 or more, got {options.logical_cpus}")
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers expects 1 or more, got {options.workers}")
     make_writable(options.out)
-    console = wide_console()
     try:
-        result = _run_with_progress(plan, options.logical_cpus)
+        if options.workers is None:
+            result = _run_with_progress(plan, options.logical_cpus)
+        else:
+            result = campaign.start(plan, options)
     except BackendError as error:
         raise UsageError(str(error)) from None
     except AuditError as error:
         print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
         return AUDIT_FAILED
+    return show_and_write(result, options)
+
+
+def show_and_write(result: RunResult, options: argparse.Namespace) -> int:
+    """Print results, write them, and say by the exit code whether defects fail the run."""
+    console = wide_console()
     written = write(result, options.out)
     if options.quiet:
         console.print(tables.verdict(result), highlight=False)

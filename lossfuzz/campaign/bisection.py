@@ -1,0 +1,116 @@
+"""Which row of a batch kills the process that runs it: halves of it, each in a fresh worker."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.campaign.tasks import task_numbered
+from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.outcome import origin_of
+from lossfuzz.harness.prepared import prepare
+from lossfuzz.strategies.recipes import expand
+
+if TYPE_CHECKING:
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.plan import Plan
+
+
+def probe(
+    plan: Plan, number: int, cell_name: str, recipe: int, rows: list[int] | None
+) -> dict[str, Any]:
+    """Run some rows of a batch through a cell, in this process; whoever asks watches it.
+
+    Args:
+        plan: the campaign's.
+        number: of the task.
+        cell_name: of the cell.
+        recipe: number of the task's recipe; -1 stands for the batch that routes are found with.
+        rows: from and to; None for the whole batch as it is.
+    """
+    from lossfuzz.harness.execution import CellRunner, UnavailableError
+    from lossfuzz.harness.routes import route_of
+
+    cell = _cell(plan, number, cell_name)
+    try:
+        if recipe < 0:
+            route_of(cell)
+            return {"rows": 0}
+        prepared = _prepared(plan, number, cell, recipe)
+        if rows is None:
+            CellRunner(cell).run(prepared.logits, prepared.fed)
+        else:
+            part = prepared.rows[rows[0] : rows[1]]
+            fed = prepared.targets.fed(prepared.rows.shape, prepared.rows.dtype)
+            CellRunner(cell).run(part, fed[rows[0] : rows[1]])
+    except UnavailableError as error:
+        return {"refused": str(error)}
+    return {"rows": len(prepared.rows)}
+
+
+def record(
+    kind: str, plan: Plan, number: int, cell_name: str, recipe: int, row: int | None, reason: str
+) -> Finding:
+    """The finding of a cell that kills its process or hangs, without running it.
+
+    Args:
+        kind: `CRASH` or `TIMEOUT`.
+        plan: the campaign's.
+        number: of the task.
+        cell_name: of the cell.
+        recipe: number of the task's recipe, or -1.
+        row: that does it alone; None if none does, or none was looked for.
+        reason: what was seen of it.
+    """
+    cell = _cell(plan, number, cell_name)
+    alone = "" if row is not None or recipe < 0 else " (no single row of the batch does it alone)"
+    origin: dict[str, Any] = {
+        "loss": cell.path.loss.name,
+        "path": cell.path.name,
+        "format": cell.format.dtype_name,
+        "mode": cell.mode,
+        "device": cell.device,
+        "logits": (),
+        "label": 0,
+        "margin": math.nan,
+        "recipe": {},
+        "row": 0,
+    }
+    exact_loss, exact_gradient = math.nan, ()
+    if recipe >= 0:
+        prepared = _prepared(plan, number, cell, recipe)
+        origin = origin_of(cell, prepared, row or 0)
+        exact_loss = float(prepared.row_reference.loss[row or 0])
+        exact_gradient = tuple(prepared.row_reference.gradient[row or 0].tolist())
+    return Finding(
+        **origin,
+        kind=kind,
+        tier=DEFECT,
+        loss_dtype="",
+        observed_loss=math.nan,
+        exact_loss=exact_loss,
+        documented_loss=exact_loss,
+        observed_gradient=(math.nan,) * len(exact_gradient),
+        exact_gradient=exact_gradient,
+        ulp_error=math.inf,
+        mixed_error=math.inf,
+        bound=math.nan,
+        message=reason + alone,
+    )
+
+
+def rows_of(plan: Plan, number: int, recipe: int) -> int:
+    """How many rows a recipe of a task has."""
+    shape = task_numbered(plan, number).recipes(plan)[recipe].shape
+    return math.prod(shape[:-1])
+
+
+def _cell(plan: Plan, number: int, name: str) -> Cell:
+    return next(cell for cell in task_numbered(plan, number).cells(plan) if cell.name == name)
+
+
+def _prepared(plan: Plan, number: int, cell: Cell, recipe: int) -> Prepared:
+    one = task_numbered(plan, number).recipes(plan)[recipe]
+    batch = expand(one)
+    return prepare(batch.logits, batch.labels, one.to_json(), cell.path.loss)

@@ -1,0 +1,224 @@
+"""The coordinator: hands out tasks, keeps what comes back, follows crashes down to a row.
+
+It imports no TensorFlow, so that nothing that a loss path does can take it down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.audit import AuditError
+from lossfuzz.campaign.bisection import record, rows_of
+from lossfuzz.campaign.messages import Failed, Finished, Lost, Place, Request
+from lossfuzz.campaign.outcome import merged, reduction_key
+from lossfuzz.campaign.tasks import Task, count_of, task_numbered, tasks_of
+from lossfuzz.errors import UsageError
+from lossfuzz.harness.findings import CRASH, TIMEOUT
+from lossfuzz.harness.results import worst_findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lossfuzz.campaign.engine import Engine
+    from lossfuzz.campaign.store import Store
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.plan import Plan
+
+Progress = Callable[[int, int, str], None]
+"""Called with tasks done, tasks in all (0 when time decides), and what was done last."""
+
+_PATIENCE = 50
+"""Losses of a worker over one task that no probe repeats: what kills them is not in the task."""
+
+
+class Coordinator:
+    """One campaign, from its store's plan to its last finding."""
+
+    def __init__(self, store: Store, plan: Plan, engine: Engine, progress: Progress) -> None:
+        self._store, self._plan, self._engine = store, plan, engine
+        self._progress = progress
+        self._left_out = store.left_out()
+        self._losses: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Do what is left to do: tasks, then the reduction of the worst findings.
+
+        Raises:
+            AuditError: a worker found the exact reference wrong.
+            UsageError: a worker cannot start, or keeps dying outside of any path.
+        """
+        self._do_tasks()
+        self._reduce()
+
+    def _do_tasks(self) -> None:
+        finished = self._store.finished()
+        total, done = count_of(self._plan) or 0, len(finished)
+        deadline = time.monotonic() + (self._plan.seconds or float("inf"))
+        waiting = (task for task in tasks_of(self._plan) if task.number not in finished)
+        again: deque[Task] = deque()
+        window: list[Task] = []
+        running = 0
+        while True:
+            over = time.monotonic() > deadline and done > 0
+            while self._engine.free() and not over:
+                task = again.popleft() if again else self._chosen(waiting, window)
+                if task is None:
+                    break
+                self._engine.submit(self._request(task))
+                running += 1
+            if not running:
+                return
+            event = self._engine.next_event()
+            running -= 1
+            task = task_numbered(self._plan, int(event.request.key))
+            if isinstance(event, Finished):
+                self._store.finish(task.number, dict(event.result))
+                done += 1
+                self._progress(done, total, _what(task))
+            elif isinstance(event, Lost):
+                self._follow(task, event)
+                again.append(task)
+            else:
+                _raise(event)
+
+    def _chosen(self, waiting: Iterator[Task], window: list[Task]) -> Task | None:
+        """The next task, best one whose cells a free worker has compiled already."""
+        window.extend(islice(waiting, max(0, _WINDOW - len(window))))
+        if not window:
+            return None
+        known = {group for group in self._engine.groups() if group is not None}
+        place = next((k for k, task in enumerate(window) if task.group in known), 0)
+        return window.pop(place)
+
+    def _request(self, task: Task) -> Request:
+        left_out = [[cell, at] for cell, (at, _) in self._left_out.get(task.number, {}).items()]
+        body = {"number": task.number, "left_out": left_out}
+        return Request(kind="task", key=str(task.number), group=task.group, body=body)
+
+    def _follow(self, task: Task, lost: Lost) -> None:
+        """A worker is gone: the first time in a task try again, then look for what does it."""
+        count = self._losses[task.number] = self._losses.get(task.number, 0) + 1
+        if count > _PATIENCE or (lost.place is None and count > _STARTS):
+            raise UsageError(
+                f"workers keep dying on {_what(task)} outside of any path: {lost.reason}"
+            )
+        if count < 2 or lost.place is None:
+            return
+        again = self._probe(task, lost.place, None)
+        if again is None:
+            return  # whatever it was, it was not the path
+        kind = TIMEOUT if again.timeout else CRASH
+        row = self._row(task, lost.place, timeout=again.timeout)
+        finding = record(
+            kind,
+            self._plan,
+            task.number,
+            lost.place.cell,
+            lost.place.recipe,
+            row,
+            again.reason,
+        )
+        self._store.leave_out(task.number, lost.place.cell, lost.place.recipe, finding.to_json())
+        self._left_out = self._store.left_out()
+
+    def _probe(self, task: Task, place: Place, rows: tuple[int, int] | None) -> Lost | None:
+        """Run a batch, or rows of it, through the suspected cell alone; None if it survives."""
+        body = {
+            "number": task.number,
+            "cell": place.cell,
+            "recipe": place.recipe,
+            "rows": list(rows) if rows else None,
+        }
+        request = Request(kind="probe", key=f"probe {task.number}", group=-1, body=body)
+        return self._aside(request)
+
+    def _aside(self, request: Request) -> Lost | None:
+        """Carry out a request while the other workers go on; their events wait."""
+        event = self._wait_for(request)
+        if isinstance(event, Failed):
+            _raise(event)
+        return event if isinstance(event, Lost) else None
+
+    def _wait_for(self, request: Request) -> Any:
+        self._engine.submit(request)
+        held = []
+        while True:
+            event = self._engine.next_event()
+            if event.request.key == request.key:
+                self._engine = _Replaying(self._engine, held) if held else self._engine
+                return event
+            held.append(event)
+
+    def _row(self, task: Task, place: Place, *, timeout: bool) -> int | None:
+        """The row that does it alone, by halving; None if none does, or for a route."""
+        if place.recipe < 0:
+            return None
+        start, stop = 0, rows_of(self._plan, task.number, place.recipe)
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            for half in ((start, middle), (middle, stop)):
+                lost = self._probe(task, place, half)
+                if lost is not None and lost.timeout == timeout:
+                    start, stop = half
+                    break
+            else:
+                return None
+        return start
+
+    def _reduce(self) -> None:
+        """Make the worst findings small, one request each."""
+        known = self._store.reduced()
+        worst = worst_findings(merged(self._store, self._plan).cells)
+        waiting = deque(one for one in worst if reduction_key(one) not in known)
+        retried: set[str] = set()
+        running: dict[str, Finding] = {}
+        while waiting or running:
+            while waiting and self._engine.free():
+                finding = waiting.popleft()
+                key = reduction_key(finding)
+                running[key] = finding
+                body = {"finding": finding.to_json()}
+                self._engine.submit(Request(kind="reduce", key=key, group=-1, body=body))
+            event = self._engine.next_event()
+            finding = running.pop(event.request.key)
+            if isinstance(event, Failed):
+                _raise(event)
+            elif isinstance(event, Finished):
+                self._store.keep_reduced(event.request.key, event.result["finding"])
+            elif event.request.key in retried:
+                self._store.keep_reduced(event.request.key, finding.to_json())
+            else:
+                retried.add(event.request.key)
+                waiting.append(finding)
+            self._progress(len(worst) - len(waiting), len(worst), "reducing findings")
+
+
+_WINDOW = 64
+_STARTS = 3
+
+
+class _Replaying:
+    """An engine that first tells what was held back."""
+
+    def __init__(self, engine: Engine, held: list[Any]) -> None:
+        self._engine, self._held = engine, deque(held)
+        self.free, self.groups = engine.free, engine.groups
+        self.submit, self.close = engine.submit, engine.close
+
+    def next_event(self) -> Any:
+        """The oldest event that was held back, else the engine's next."""
+        return self._held.popleft() if self._held else self._engine.next_event()
+
+
+def _what(task: Task) -> str:
+    return f"{task.paths[0].loss.name} {task.format.dtype_name}"
+
+
+def _raise(event: Failed) -> None:
+    if event.audit:
+        raise AuditError(event.message)
+    raise UsageError(event.message)

@@ -1,0 +1,104 @@
+"""What a campaign found so far: its finished tasks, merged one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lossfuzz.errors import UsageError
+from lossfuzz.harness.findings import Finding
+from lossfuzz.harness.results import CellResult, RunResult, worst_findings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.campaign.store import Store
+    from lossfuzz.plan import Plan
+
+
+def merged(store: Store, plan: Plan) -> RunResult:
+    """The campaign's results: a pure function of its plan, once all tasks are finished."""
+    cells = {cell.name: CellResult(cell) for cell in plan.cells()}
+    rows: dict[str, int] = {}
+    for _, result in store.results():
+        for record in result["cells"]:
+            part = CellResult.from_json(record)
+            cells[part.cell.name].merge(part)
+        for name, count in result["reference_rows"].items():
+            rows[name] = rows.get(name, 0) + count
+    for by_cell in store.left_out().values():
+        for name, (_, record) in by_cell.items():
+            _keep(cells[name], Finding.from_json(record))
+    small = store.reduced()
+    worst = []
+    for finding in worst_findings(cells.values()):
+        key = reduction_key(finding)
+        worst.append(Finding.from_json(small[key]) if key in small else finding)
+    return RunResult(
+        plan=plan.to_json(),
+        environment=store.fact("environment") or {"versions": {}, "devices": []},
+        cells=list(cells.values()),
+        worst=worst,
+        interrupted=not store.fact("complete"),
+        reference_rows=rows,
+        seconds=store.fact("seconds") or {},
+    )
+
+
+def joined(results: Sequence[RunResult]) -> RunResult:
+    """Several campaigns as one, such as the same plan with other seeds or on other machines.
+
+    Raises:
+        UsageError: two have the same plan and the same seed, so their rows are the same rows.
+    """
+    plans = [result.plan for result in results]
+    for number, plan in enumerate(plans):
+        if plan in plans[:number]:
+            raise UsageError(
+                f"campaigns {plans.index(plan) + 1} and {number + 1} have the same plan and seed "
+                f"{plan['seed']}: their rows would count twice"
+            )
+    cells: dict[str, CellResult] = {}
+    rows: dict[str, int] = {}
+    for result in results:
+        for cell in result.cells:
+            if cell.cell.name in cells:
+                cells[cell.cell.name].merge(cell)
+            else:
+                cells[cell.cell.name] = cell
+        for name, count in result.reference_rows.items():
+            rows[name] = rows.get(name, 0) + count
+    first = results[0]
+    return replace(
+        first,
+        plan={**first.plan, "joined": plans},
+        environment={**first.environment, "joined": [one.environment for one in results]},
+        cells=list(cells.values()),
+        worst=_worst([finding for result in results for finding in result.worst]),
+        interrupted=any(result.interrupted for result in results),
+        reference_rows=rows,
+        seconds={},
+    )
+
+
+def _worst(findings: list[Finding]) -> list[Finding]:
+    worst: dict[tuple[str, str, str], Finding] = {}
+    for finding in findings:
+        key = (finding.tier, finding.loss, finding.kind)
+        if key not in worst or finding.severity > worst[key].severity:
+            worst[key] = finding
+    return [worst[key] for key in sorted(worst)]
+
+
+def reduction_key(finding: Finding) -> str:
+    """What the reduction of a finding is kept under: the finding itself, in few words."""
+    return (
+        f"{finding.cell_name} {finding.kind} {finding.tier} row {finding.row} of "
+        f"{sorted(finding.recipe.items())}"
+    )
+
+
+def _keep(result: CellResult, finding: Finding) -> None:
+    result.findings.setdefault((finding.kind, finding.tier), finding)
+    counts = result.summary.defects
+    counts[finding.kind] = counts.get(finding.kind, 0) + 1

@@ -1,0 +1,120 @@
+"""A worker process: carries out requests from standard input until it closes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from queue import SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossfuzz.measuring import Measuring
+    from lossfuzz.plan import Plan
+
+
+def main() -> None:
+    """Speak `messages` on what was standard output, and send what others print there to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    _Worker(answers).serve(requests)
+
+
+def _read(requests: SimpleQueue[dict[str, Any]]) -> None:
+    """Hand requests over; a coordinator that is gone ends the process, whatever it is doing."""
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)
+
+
+class _Worker:
+    """The state of one worker: the plan, and cells that are compiled."""
+
+    def __init__(self, answers: IO[str]) -> None:
+        self._answers = answers
+        self._plan: Plan | None = None
+        self._measuring: Measuring | None = None
+        self._described: dict[str, Any] = {}
+        self._recipe_numbers: dict[Any, int] = {}
+
+    def serve(self, requests: SimpleQueue[dict[str, Any]]) -> None:
+        """Answer requests, one after the other."""
+        from lossfuzz.audit import AuditError
+        from lossfuzz.harness.backend import BackendError
+
+        while True:
+            request = requests.get()
+            try:
+                answer = {"done": getattr(self, "_" + request.pop("do"))(**request)}
+            except (BackendError, AuditError, ValueError) as error:
+                answer = {"failed": str(error), "audit": isinstance(error, AuditError)}
+            self._say(answer)
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        self._answers.write(json.dumps(answer) + "\n")
+        self._answers.flush()
+
+    def _announce(self, cell: str, recipe: Any) -> None:
+        number = -1 if recipe is None else self._recipe_numbers.get(recipe, -1)
+        self._say({"at": cell, "recipe": number})
+
+    def _start(self, plan: dict[str, Any], logical_cpus: int) -> dict[str, Any]:
+        from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
+        from lossfuzz.measuring import Measuring
+        from lossfuzz.plan import Plan
+
+        tf = start_tensorflow(logical_cpus=logical_cpus)
+        chosen = [device_named(tf, name) for name in plan["devices"]] or devices(tf)
+        plan = {**plan, "devices": list(dict.fromkeys(chosen))}
+        self._plan = Plan.from_json(plan)
+        self._measuring = Measuring(self._announce)
+        environment = {"versions": versions(), "devices": devices(tf)}
+        self._described = {"plan": plan, "environment": environment}
+        return {}
+
+    def _describe(self) -> dict[str, Any]:
+        return self._described
+
+    def _task(self, number: int, left_out: list[list[Any]]) -> dict[str, Any]:
+        from lossfuzz.campaign.tasks import task_numbered
+        from lossfuzz.campaign.work import carry_out
+
+        plan, measuring = self._ready()
+        task = task_numbered(plan, number)
+        self._recipe_numbers = {one: k for k, one in enumerate(task.recipes(plan))}
+        return carry_out(task, plan, measuring, [(cell, recipe) for cell, recipe in left_out])
+
+    def _probe(
+        self, number: int, cell: str, recipe: int, rows: list[int] | None
+    ) -> dict[str, Any]:
+        from lossfuzz.campaign.bisection import probe
+
+        plan, _ = self._ready()
+        return probe(plan, number, cell, recipe, rows)
+
+    def _reduce(self, finding: dict[str, Any]) -> dict[str, Any]:
+        from lossfuzz.audit import audit_findings
+        from lossfuzz.campaign.tasks import cell_of
+        from lossfuzz.harness.findings import Finding
+        from lossfuzz.harness.results import CellResult
+        from lossfuzz.reduction import reduced
+
+        _, measuring = self._ready()
+        found = Finding.from_json(finding)
+        result = CellResult(cell_of(found))
+        measuring.find_routes([result])
+        smaller = reduced(found, result.cell, result.documented)
+        audit_findings([smaller])
+        return {"finding": smaller.to_json()}
+
+    def _ready(self) -> tuple[Plan, Measuring]:
+        if self._plan is None or self._measuring is None:
+            raise ValueError("the worker was not started")
+        return self._plan, self._measuring
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""``lossfuzz run --workers``, ``lossfuzz resume`` and ``lossfuzz merge``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from lossfuzz.audit import AuditError
+from lossfuzz.campaign.coordinator import Coordinator
+from lossfuzz.campaign.engine import LocalEngine
+from lossfuzz.campaign.messages import Failed, Finished, Request
+from lossfuzz.campaign.outcome import joined, merged
+from lossfuzz.campaign.store import Store
+from lossfuzz.commands.choices import make_writable
+from lossfuzz.commands.console import progress_bar
+from lossfuzz.errors import UsageError
+from lossfuzz.plan import Plan
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lossfuzz.harness.results import RunResult
+
+
+def start(plan: Plan, options: argparse.Namespace) -> RunResult:
+    """A new campaign in the folder ``options.out``.
+
+    Raises:
+        UsageError: the folder holds one already, or TensorFlow cannot be started.
+        AuditError: the exact reference was found wrong.
+    """
+    store = Store.create(options.out, plan.to_json())
+    store.keep("logical_cpus", options.logical_cpus)
+    return _go_on(store, options)
+
+
+def resume_command(options: argparse.Namespace) -> int:
+    """``lossfuzz resume``: as ``run``."""
+    from lossfuzz.commands.run import AUDIT_FAILED, show_and_write
+
+    if options.workers < 1:
+        raise UsageError(f"--workers expects 1 or more, got {options.workers}")
+    try:
+        result = _go_on(Store.open(options.out), options)
+    except AuditError as error:
+        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+        return AUDIT_FAILED
+    return show_and_write(result, options)
+
+
+def merge_command(options: argparse.Namespace) -> int:
+    """``lossfuzz merge``: as ``run``.
+
+    Raises:
+        UsageError: a folder holds no campaign, or two hold the same one.
+    """
+    from lossfuzz.commands.run import show_and_write
+
+    make_writable(options.out)
+    results = []
+    for folder in options.folders:
+        store = Store.open(folder)
+        results.append(merged(store, _plan(store)))
+        store.close()
+    return show_and_write(joined(results), options)
+
+
+def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
+    started = time.monotonic()
+    spent = (store.fact("seconds") or {}).get("total", 0.0)
+    body = {"plan": store.fact("plan"), "logical_cpus": store.fact("logical_cpus") or 1}
+    engine = LocalEngine(
+        options.workers,
+        body,
+        seconds=options.time_limit,
+        memory=_memory_limit(options),
+    )
+    try:
+        with progress_bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        ) as bar:
+            shown = bar.add_task("starting TensorFlow", total=None)
+
+            def progress(done: int, total: int, what: str) -> None:
+                bar.update(shown, completed=done, total=total or None, description=what)
+
+            if store.fact("environment") is None:
+                _describe(store, engine)
+            Coordinator(store, _plan(store), engine, progress).run()
+            store.keep("complete", value=True)
+    except KeyboardInterrupt:
+        print(  # noqa: T201
+            f"lossfuzz: interrupted: go on with 'lossfuzz resume {options.out}'", file=sys.stderr
+        )
+    finally:
+        engine.close()
+    store.keep("seconds", {"total": spent + time.monotonic() - started})
+    result = merged(store, _plan(store))
+    store.close()
+    return result
+
+
+def _describe(store: Store, engine: LocalEngine) -> None:
+    """Learn from a first worker which devices and versions there are."""
+    engine.submit(Request(kind="describe", key="describe", group=-1))
+    event = engine.next_event()
+    if isinstance(event, Failed):
+        raise UsageError(event.message)
+    if not isinstance(event, Finished):
+        raise UsageError(f"TensorFlow cannot be started: {event.reason}")
+    store.keep("plan", event.result["plan"])
+    store.keep("environment", event.result["environment"])
+
+
+def _plan(store: Store) -> Plan:
+    record: dict[str, Any] = store.fact("plan")
+    try:
+        return Plan.from_json(record)
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            f"the campaign's plan cannot be read here: {error}; it may come from another version"
+        ) from None
+
+
+def _memory_limit(options: argparse.Namespace) -> int:
+    if options.memory_limit is not None:
+        if options.memory_limit < 1:
+            raise UsageError(f"--memory-limit expects 1 MiB or more, got {options.memory_limit}")
+        return int(options.memory_limit) << 20
+    machine = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine * 4 // 5 // int(options.workers)
