@@ -62,6 +62,7 @@ class Entry:
         advice: what users can do now, and what would mend it.
         definition: ``loss(*x)`` of one row in mpmath, from the loss's definition; it may use
             ``target``.
+        against: a mode that the row is also run in, where the two should agree.
         beside: paths measured on the same rows: relatives that share it, and sound ones.
     """
 
@@ -78,4 +79,5 @@ class Entry:
     quotes: tuple[Quote, ...]
     advice: str
     definition: str
+    against: str = ""
     beside: tuple[str, ...] = ()

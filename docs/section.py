@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from check import check_script, demand_agreement, run_script
@@ -38,11 +39,9 @@ for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*,
 |---|---|---|---|---|
 {cells}
 
-**Why.** {cause}
-
+{cause}
 {quotes}
-
-**What to do.** {advice}
+{advice}
 
 **Reproduce**, with TensorFlow and Keras alone:
 
@@ -53,7 +52,7 @@ for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*,
 ```text
 {printed}
 ```
-
+{compared}
 **Check by hand**, from the definition, with 50 digits:
 
 ```python
@@ -97,14 +96,33 @@ def section(number: int, found: Found) -> str:
         rows=rows,
         families=" and ".join(f"`{name}`" for name in entry.families),
         cells="\n".join(_line(name, cells, entry.kind) for name, cells in found.cells.items()),
-        cause=_paragraph(entry.cause),
-        quotes="\n".join(f"- {quote.located()}" for quote in entry.quotes),
-        advice=_paragraph(entry.advice),
+        cause=_paragraph(f"**Why.** {entry.cause}"),
+        quotes="".join(f"\n- {quote.located()}" for quote in entry.quotes)
+        + "\n" * bool(entry.quotes),
+        advice=_paragraph(f"**What to do.** {entry.advice}"),
         script=script,
         printed=run_script(script),
+        compared=_compared(found),
         check=check,
         checked=checked,
     )
+
+
+_COMPARED = """
+The same script for {mode} prints:
+
+```text
+{printed}
+```
+"""
+
+
+def _compared(found: Found) -> str:
+    mode = found.entry.against
+    if not mode:
+        return ""
+    script = snippet(replace(found.finding, mode=mode))
+    return _COMPARED.format(mode=_mode(mode), printed=run_script(script))
 
 
 def _line(name: str, results: list[CellResult], kind: str) -> str:

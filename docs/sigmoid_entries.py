@@ -75,8 +75,8 @@ SIGMOID_IN_HALF = Entry(
     mode="eager",
     families=("margin_sweep",),
     shape=(256, 2),
-    harm="""As soon as a probability rounds to 1, from a logit of about 6 in bfloat16 and 8 in
-        float16 on, NaN even where the prediction is right. The clip that should prevent it does
+    harm="""As soon as a probability rounds to 1, which a half format does at a single-digit
+        logit; NaN even where the prediction is right. The clip that should prevent it does
         nothing. tf_keras adds epsilon once more and stays finite in bfloat16.""",
     cause="""`1 - 1e-7` is 1 in both half formats, so the clip's upper end is 1, and the other
         class's probability `1 - output` is 0. All losses that are built on it share this: soft
@@ -102,13 +102,14 @@ MIXED_PRECISION_SIGMOID = Entry(
     kind=kinds.INACCURATE_LOSS,
     format="bfloat16",
     mode="graph",
-    families=("normal",),
-    shape=(1, 2),
-    harm="""Under `mixed_bfloat16` every wrong negative with a logit above about 6 counts as if it
-        were 16, and has no gradient. In float32 the same model is sound, since Keras keeps the
-        logits behind the sigmoid; under tf_keras it is sound under both policies.""",
+    families=("margin_sweep",),
+    shape=(8, 2),
+    harm="""Under `mixed_bfloat16` every wrong negative whose probability rounds to 1, at a
+        single-digit logit, counts as if it were at the clip, and has no gradient. In float32 the
+        same model is sound, since Keras keeps the logits behind the sigmoid; under tf_keras it is
+        sound under both policies.""",
     cause="""As with softmax: the loss class's cast to float32 loses the logits. The sigmoid was
-        rounded to 1 in the half format, and float32's clip takes that for a logit of 16.""",
+        rounded to 1 in the half format, and float32's clip takes that for its own end.""",
     quotes=(
         Quote(
             file="keras/src/losses/loss.py",
@@ -124,8 +125,6 @@ MIXED_PRECISION_SIGMOID = Entry(
     beside=(
         "model/keras/binary-logits-head/train_on_batch",
         "model/tf_keras/sigmoid-head/train_on_batch",
-        "keras/mean-binary/class/sigmoid-op",
-        "keras/mean-binary/class/from-logits",
     ),
 )
 
@@ -139,8 +138,8 @@ FOCAL_POWER = Entry(
     families=("margin_sweep",),
     shape=(256, 2),
     harm="""A well classified example, whose probability rounds to 1, makes the gradient NaN, and
-        so all weights: in bfloat16 from a logit of about 6 on, in float32 of about 17. gamma 0,
-        plain cross-entropy by the documentation, is no exception. tf_keras shares it.""",
+        so all weights, in every format. gamma 0, plain cross-entropy by the documentation, is no
+        exception. tf_keras shares it.""",
     cause="""The derivative of `power(1 - p_t, gamma)` at 0 is gamma times an infinity, and is
         multiplied by 0.""",
     quotes=(
@@ -188,8 +187,7 @@ MEAN_IN_HALF = Entry(
     cause="""The kernel sums in float16 and divides afterwards (inferred from the result, which is
         finite exactly as long as the sum is).""",
     quotes=(),
-    advice="""Cast to float32 around the mean. In TensorFlow: accumulate in float32, as its own
-        `fused_batch_norm` and XLA's reductions do for half formats.""",
+    advice="Cast to float32 before the mean. In TensorFlow: accumulate in float32, as XLA does.",
     definition=_CROSS_ENTROPY,
     beside=(
         "tf.compat.v1/binary",
@@ -207,8 +205,8 @@ REWRITTEN_LOG = Entry(
     families=("margin_sweep", "threshold_neighbours"),
     shape=(256, 2),
     harm="""`tf.compat.v1.losses.log_loss` and tf_keras's `binary_crossentropy` on probabilities
-        return one loss in eager and another one in a graph, from a logit of about 8 on, and
-        gradients that differ in the first digit at about 16.""",
+        return one loss in eager and another one in a graph, the more so the closer p is to 1; the
+        gradients differ more than the losses.""",
     cause="""Grappler's constant folding turns `1 - p + epsilon` into `(1 + epsilon) - p`, and
         `1 + 1e-7` is no float32: it rounds to `1 + 2**-23`. Rounding errors were small before
         the difference cancels, and are not after it. With
@@ -229,11 +227,8 @@ REWRITTEN_LOG = Entry(
     advice="""Use `sigmoid_cross_entropy_with_logits`. In Grappler: fold constants of floats only
         where the result is exact.""",
     definition=_CROSS_ENTROPY,
-    beside=(
-        "tf_keras/binary/function/sigmoid-identity",
-        "keras/binary/function/sigmoid-identity",
-        "tf.nn/binary/fused",
-    ),
+    against="eager",
+    beside=("tf_keras/binary/function/sigmoid-identity", "tf.nn/binary/fused"),
 )
 
 ASYMMETRIC_CLIP = Entry(
@@ -249,7 +244,7 @@ ASYMMETRIC_CLIP = Entry(
         elsewhere for negatives than for positives is not. The loss is not symmetric in its
         classes, and reaches its end early.""",
     cause="""`1 - 1e-7` is no float32, so the upper clip is `1 - 2**-23`, and `1 - output` is
-        `2**-23`, 19 % above epsilon.""",
+        `2**-23`, which is larger.""",
     quotes=(_CLIP, _REMAINDER),
     advice="""Hand over logits with `from_logits=True`. In Keras: clip `1 - output` by epsilon
         instead of subtracting what was clipped.""",

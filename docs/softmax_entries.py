@@ -196,7 +196,7 @@ GENERALISED = Entry(
     families=("margin_sweep",),
     harm="""The loss is meant for noisy labels, so for rows whose label is far off. One row whose
         label's probability is 0 in its format makes the gradient NaN, and so all weights. The
-        exact gradient there is 0, and the loss is right.""",
+        exact gradient there is next to 0, and the loss is right.""",
     cause="""`power(p, q)` with q below 1 has an infinite derivative at 0, times the softmax's
         derivative of 0.""",
     quotes=(
@@ -217,15 +217,15 @@ def loss(*x):
 )
 
 CLIPPED_IN_HALF = Entry(
-    title="`keras.losses.categorical_crossentropy` on float16 probabilities: infinite gradient at "
-    "a margin of 11.1",
+    title="`keras.losses.categorical_crossentropy` on float16 probabilities: no finite "
+    "gradient long before the clip",
     path="keras/one-hot/function/softmax-op",
     kind=kinds.NON_FINITE_GRADIENT,
     format="float16",
     mode="eager",
     families=("margin_sweep", "threshold_neighbours"),
-    harm="""Long before the clip there is no gradient to train on: as soon as the label's
-        probability is below the reciprocal of float16's largest number. In a graph Keras finds
+    harm="""There is no gradient to train on as soon as the label's probability is below the
+        reciprocal of float16's largest number. In a graph Keras finds
         the softmax's own logits where it is the last operation, and is right.""",
     cause="""The derivative of the logarithm, 1 / p, overflows for p below 1 / 65504; the clip at
         1e-7 comes too late. So it is for every loss of clipped probabilities in float16.""",
@@ -321,8 +321,9 @@ MEAN_IN_HALF = Entry(
     kind=kinds.NON_FINITE_LOSS,
     format="float16",
     mode="graph",
-    families=("largest_finite",),
-    shape=(2, 2),
+    families=("uniform", "outlier"),
+    shape=(4096, 2),
+    rows=12 * 4096,
     harm="""What is summed is the whole batch, with its time steps: some thousands of rows with
         ordinary losses suffice. The gradient is right, and so is Keras 3. Callbacks that stop at
         a NaN or infinite loss end the training.""",

@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     referee.set_defaults(command=_referee)
     _add_memory(commands)
     _add_campaigns(commands)
+    _add_compare(commands)
     return parser
 
 
@@ -118,6 +119,29 @@ def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None
             "--strict", action="store_true", help="exit with 1 if any cell has a defect"
         )
         parser.set_defaults(command=command, fail_above=None)
+
+
+def _add_compare(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="tell which cells got better or worse from one run to another",
+        description="Compare two campaigns or runs, cell by cell. Exits with 1 if a cell got "
+        "worse or no longer runs. The same seed and shapes compare exactly; others by tests that "
+        "do not take noise for a regression.",
+    )
+    compare.set_defaults(command=_compare)
+    for name, metavar in (("before", "A"), ("after", "B")):
+        compare.add_argument(
+            name, type=Path, metavar=metavar, help="a campaign's folder, or a results.json"
+        )
+    compare.add_argument(
+        "--level",
+        type=float,
+        default=0.01,
+        help="chance of a false alarm, over all cells and measures (0.01)",
+    )
+    compare.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
+    compare.add_argument("--quiet", action="store_true", help="print the verdict alone")
 
 
 def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -216,6 +240,12 @@ def _paths(_: argparse.Namespace) -> int:
     from lossfuzz.commands.paths import paths_command
 
     return paths_command()
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.compare import compare_command
+
+    return compare_command(options)
 
 
 def _memory(options: argparse.Namespace) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.paths.table import PATHS
+from lossfuzz.harness.paths.table import path_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.paths.path import LossPath
 
 _DECORATORS = {"eager": "", "graph": "@tf.function\n", "xla": "@tf.function(jit_compile=True)\n"}
 
@@ -44,12 +45,13 @@ _SHOWN_CLASSES = 8
 
 def snippet(finding: Finding) -> str:
     """The script for one finding; it prints what is beside what should be."""
-    path = next(path for path in PATHS if path.name == finding.path)
+    path = path_named(finding.path)
+    module, _, attribute = finding.path.partition(":")
     label = finding.label
     short = len(finding.logits) <= _SHOWN_CLASSES
     exact = _listed(finding.exact_gradient) if short else repr(finding.exact_gradient[label])
     inputs = _INPUTS.format(
-        imports="" if path.api == "tensorflow" else f"import {path.api}\n",
+        imports="".join(f"import {name}\n" for name in _imported(path)),
         logits=_listed(finding.logits),
         format=finding.format,
         label=_target(finding, path.loss),
@@ -59,7 +61,8 @@ def snippet(finding: Finding) -> str:
     if path.trains is None:
         step = _STEP.format(
             decorator=_DECORATORS[finding.mode],
-            source=path.source.replace("\n", "\n        "),
+            source=path.source.replace("\n", "\n        ")
+            or f"{module}.{attribute}.call(logits, labels, None)",
             device=finding.device,
         )
     else:
@@ -75,6 +78,12 @@ def snippet(finding: Finding) -> str:
             exact_gradient=exact,
         )
     )
+
+
+def _imported(path: LossPath) -> list[str]:
+    """The packages that a path's script needs beside TensorFlow."""
+    own = [path.name.partition(":")[0]] if ":" in path.name else []
+    return own + ([] if path.api == "tensorflow" else [path.api])
 
 
 def _by_label(loss: LossSpec) -> bool:

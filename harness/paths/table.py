@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,17 @@ PATHS: tuple[LossPath, ...] = (
 def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS) -> list[LossPath]:
     """The paths whose names match any of the shell patterns, in the table's order.
 
+    A pattern ``package.module:attribute`` is a path of the user's, by that name.
+
     Raises:
         ValueError: a pattern matches nothing; the message lists the known names.
     """
     chosen = set()
+    others = []
     for pattern in patterns:
+        if ":" in pattern:
+            others.append(path_named(pattern, table))
+            continue
         matching = {path.name for path in table if fnmatchcase(path.name, pattern)}
         if not matching:
             known = ", ".join(path.name for path in table)
@@ -40,7 +47,7 @@ def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS)
                 f"unknown path {pattern!r}; known paths: {known} (shell patterns work: 'keras/*')"
             )
         chosen |= matching
-    return [path for path in table if path.name in chosen]
+    return [path for path in table if path.name in chosen] + others
 
 
 def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
@@ -61,7 +68,7 @@ def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
         raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
             f"{name!r} is a {type(path).__name__}, expected a LossPath"
         )
-    return path
+    return replace(path, name=name)  # so that any process finds it again
 
 
 def paths_of(loss: LossSpec, table: tuple[LossPath, ...] = PATHS) -> list[LossPath]:

@@ -150,8 +150,10 @@ class SubjectProcess:
         size = os.fstat(self._errors).st_size
         errors = os.pread(self._errors, _KEPT_ERRORS, max(0, size - _KEPT_ERRORS))
         self.kill()
-        how = "closed its output" if code is None else f"ended with exit code {code}"
-        if code is not None and code < 0:
+        how = f"ended with exit code {code}"
+        if code is None:
+            how = "closed its output"
+        elif code < 0:
             how = f"died of {signal.Signals(-code).name}"
         lines = [line.strip() for line in errors.decode(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
@@ -173,7 +175,7 @@ def _stream(stream: Any) -> Any:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process with those that it started, such as the interpreter behind a wrapper."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 
 

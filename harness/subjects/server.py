@@ -41,6 +41,7 @@ _FIRST_WITH_JIT_COMPILE = (2, 5)
 _FIRST_WITHOUT_OWN_KERAS = (2, 16)
 _CPU_FEATURES = re.compile(r"avx\w*|fma|f16c|amx_\w+|asimd\w*|sve\w*|bf16")
 _ALIGNMENT = 64
+_KEPT_MODELS = 4  # of one cell, by shape; each holds its table twice and its compiled functions
 _LOSS_SCALES = (2.0**15, 1.0)  # where loss scaling starts by default, and where it may end
 
 
@@ -278,6 +279,8 @@ class Script:
         shape = tuple(rows.shape)
         with self._policy():
             if shape not in self._models:
+                if len(self._models) == _KEPT_MODELS:
+                    del self._models[next(iter(self._models))]
                 self._models[shape] = self._made(rows, targets)
             names = self._models[shape]
             self._train(names, rows, targets)
@@ -445,10 +448,10 @@ def _versions(tensorflow: str) -> dict[str, str]:
     for name in ("keras", "tf_keras", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    if release() < _FIRST_WITHOUT_OWN_KERAS:
+    if release() < _FIRST_WITHOUT_OWN_KERAS:  # later, the mere look would import Keras
         import tensorflow as tf
 
-        found["tf.keras"] = tf.keras.__version__
+        found["tf.keras"] = getattr(tf.keras, "__version__", found.get("keras", "unknown"))
     return found
 
 

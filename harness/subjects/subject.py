@@ -25,9 +25,9 @@ from lossfuzz.harness.subjects.server import PROTOCOL, SharedArrays
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.losses.spec import LossSpec

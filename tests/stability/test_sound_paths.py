@@ -1,0 +1,74 @@
+"""The contract of the sound paths: no defect on any family, in any mode.
+
+They are the ways that docs/findings.md and the advice of a run point to, so they must hold.
+"""
+
+from functools import cache
+
+import pytest
+
+from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.execution import CellRunner
+from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.prepared import prepare
+from lossfuzz.strategies.families import FAMILIES
+from lossfuzz.strategies.recipes import expand, planned_recipes
+
+pytestmark = pytest.mark.usefixtures("tf")
+
+SHAPE = (256, 10)
+
+SOUND = {
+    "tf.nn/ignoring/where": TRAINING_FORMATS,
+    "tf.nn/warm/fused": TRAINING_FORMATS,
+    "tf.nn/gce/expm1": TRAINING_FORMATS,
+    "tf.nn/log-sum-exp/reduce": TRAINING_FORMATS,
+    "tf.nn/sum/fused": TRAINING_FORMATS,
+    "tf.nn/binary/fused": TRAINING_FORMATS,
+    "tf.nn/soft-binary/fused": TRAINING_FORMATS,
+    "tf.nn/binary-focal-2/log-sigmoid": TRAINING_FORMATS,
+    "keras/ignoring/function/from-logits": TRAINING_FORMATS,
+    "keras/binary/function/from-logits": TRAINING_FORMATS,
+    "keras/smoothed/function/from-logits": (BINARY32,),
+    "tf_keras/smoothed-other-axis/function/from-logits": (BINARY32,),
+    "tf_keras/ignoring/function/cached-logits": (BINARY32,),
+    "model/keras/logits-head/train_on_batch": (BINARY32,),
+    "model/keras/binary-logits-head/train_on_batch": (BINARY32,),
+}
+
+CELLS = [
+    pytest.param(name, fmt, mode, id=f"{name}-{fmt.dtype_name}-{mode}")
+    for name, formats in SOUND.items()
+    for fmt in formats
+    for mode in MODES
+]
+
+
+@cache
+def batches(loss_name, fmt):
+    """One batch of every family, with its exact values; all cells of a loss share them."""
+    loss = loss_named(loss_name)
+    recipes = planned_recipes(
+        families=tuple(FAMILIES),
+        fmt=fmt,
+        shapes=(SHAPE,),
+        rows=len(FAMILIES) * SHAPE[0],
+        seed=7,
+    )
+    found = [expand(recipe) for recipe in recipes]
+    return [prepare(batch.logits, batch.labels, batch.recipe.to_json(), loss) for batch in found]
+
+
+@pytest.mark.parametrize(("name", "fmt", "mode"), CELLS)
+def test_a_sound_path_shows_no_defect_on_any_family(name, fmt, mode):
+    path = paths_matching([name])[0]
+    runner = CellRunner(Cell(path=path, format=fmt, mode=mode, device="CPU:0"))
+    shown = set()
+    for prepared in batches(path.loss.name, fmt):
+        defects = outcome_of(runner, prepared).measurement.defects
+        family = prepared.recipe["family"]
+        shown |= {(family, kind) for kind, rows in defects.items() if rows.any()}
+    assert shown == set()
