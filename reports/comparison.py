@@ -106,7 +106,7 @@ class Comparison:
         cells: of both runs, in the first one's order.
         level: of significance.
         seeds: of the two runs.
-        batches: how many independent batches the smallest compared cell counts as; 0 if no cells
+        samples: how many independent samples the smallest compared cell counts as; 0 if no cells
             were compared on different rows.
         smallest_new_share: from which share of the rows on a new kind is told from noise there.
     """
@@ -114,7 +114,7 @@ class Comparison:
     cells: tuple[CellComparison, ...]
     level: float
     seeds: tuple[int, int]
-    batches: int
+    samples: int
     smallest_new_share: float
 
     @property
@@ -140,7 +140,8 @@ class Comparison:
             "regression": self.regression,
             "identical": self.identical,
             "verdict": verdict(self),
-            "batches": self.batches,
+            "samples": self.samples,
+            "smallest_new_share": self.smallest_new_share,
             "cells": [
                 {
                     **asdict(cell),
@@ -227,7 +228,7 @@ def notes(comparison: Comparison) -> list[str]:
     ]
     same = sum(cell.same_rows for cell in compared)
     lines = []
-    if same:
+    if same and not comparison.identical:
         lines.append(
             f"{same} cells were compared on the same rows, where every difference is real."
         )
@@ -236,9 +237,9 @@ def notes(comparison: Comparison) -> list[str]:
         told = f"from {share(least)} of the rows on" if least <= 1 else "in no case"
         lines.append(
             f"{len(compared) - same} cells were compared on different rows (seeds "
-            f"{comparison.seeds[0]} and {comparison.seeds[1]}), as samples of "
-            f"{comparison.batches} batches or more: a kind that was not there before is told from "
-            f"noise {told}. The same seed and shapes tell every difference."
+            f"{comparison.seeds[0]} and {comparison.seeds[1]}), whose rows "
+            f"count as {comparison.samples} independent ones or more: a kind that was not there "
+            f"before is told from noise {told}. The same seed and shapes tell every difference."
         )
     noise = sum(one.direction == NOISE for cell in comparison.cells for one in cell.changes)
     if noise:

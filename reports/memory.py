@@ -83,19 +83,25 @@ def _figures(cost: CellCost) -> tuple[str, ...]:
 _NOTABLE = 0.01
 
 
+def _compared(cost: CellCost) -> tuple[str, str, str]:
+    cell = cost.cell
+    return cell.path.loss.name, cell.format.dtype_name, cell.mode
+
+
 def answers(costs: Sequence[CellCost]) -> list[str]:
-    """For every format and mode, what each route's dearest path needs beside the cheapest."""
+    """For every loss, format and mode, what each route's dearest path needs; of several routes."""
     lines = []
-    for fmt, mode in dict.fromkeys((one.cell.format.dtype_name, one.cell.mode) for one in costs):
+    for key in dict.fromkeys(map(_compared, costs)):
+        loss, fmt, mode = key
         peaks: dict[str, float] = {}
         for one in costs:
-            if (one.cell.format.dtype_name, one.cell.mode) == (fmt, mode) and one.footprint:
+            if _compared(one) == key and one.footprint:
                 peaks[one.route] = max(peaks.get(one.route, 0.0), one.footprint.step)
-        if peaks:
+        if len(peaks) > 1:
             ranked = sorted(peaks.items(), key=lambda item: item[1])
             parts = [f"{route} {peak:.2f} x" for route, peak in ranked]
             lines.append(
-                f"{fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} the "
+                f"{loss}, {fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} the "
                 f"logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times the "
                 "cheapest."
             )

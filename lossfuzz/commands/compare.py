@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -87,7 +88,7 @@ def _read_campaign(folder: Path) -> RunResult:
     store = Store.open(folder)
     try:
         return merged(store, Plan.from_json(store.fact("plan")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise UsageError(
             f"the campaign in {str(folder)!r} cannot be read here ({_told(error)}); it may come "
             "from another version"
@@ -168,7 +169,7 @@ def _show(found: Comparison, console: Console) -> None:
     routes = tables.route_lines(found)
     if routes:
         console.print(Text("Other routes:"))
-        for line in routes:
-            console.print(Text("  " + line))
-    for line in tables.notes(found):
-        console.print(Text(line))
+        for change in routes:
+            console.print(Text("  " + change))
+    for note in tables.notes(found):
+        console.print(Text(note))
