@@ -41,16 +41,26 @@ ENTRIES = (
 """Most harmful first: silent before loud, ordinary logits before extreme ones."""
 
 _HEAD = """\
+<!-- fmt: off -->
+
 # Defects found by running
 
-{count} defects of losses beside plain sparse categorical cross-entropy, most harmful first. Each
-was found by lossfuzz on {versions}, on the CPU. `python docs/findings.py` wrote this page: it ran
-every path named here on generated logits in every format and mode, took the worst row of the
-kind, made it small, and pasted what the two scripts of its section print. If a defect no longer
-shows, or a check by hand disagrees, it stops; nothing measured is typed by hand.
+{count} defects beside those of plain sparse categorical cross-entropy, by our judgement most
+harmful first. Each was found by lossfuzz on the CPU, with {versions}.
 
-A row of a table names a *loss path* (`lossfuzz paths` lists them); its cells name the modes in
-which it shows the defect. *none* means that all three modes are free of this kind on these rows.
+`python docs/findings.py` wrote this page: it ran every path named here on generated logits in
+every format and mode, took a row of the kind, made it small, and pasted what the two scripts of
+its section print. If a defect no longer shows, or a check by hand disagrees, it stops. Rows,
+values, tables and line numbers are measured; titles, causes and advice are written by hand.
+
+How to read it: each section's families, shape and number of rows were chosen, and for some
+changed more than once, so that its defect shows by itself. So a table says where *these* rows
+show it, not how often rows in general do, and *none* is no proof that a path is sound. Of a
+loss over a batch, the row shown is one of the worst whose copies show the same, preferably one
+that does not even keep to the documented formula; of a wide one it is levelled to one number.
+
+A table's row names a *loss path* (`lossfuzz paths` lists them), its cells the modes that show the
+kind.
 
 {contents}
 

@@ -31,7 +31,7 @@ _SECTION = """\
 | exact | {exact_loss} | {exact_gradient} |
 | came | {observed_loss} | {observed_gradient} |
 
-for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*, {meaning}.
+for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*, {meaning}.{design}
 
 **Where.** Modes that show *{kind}* on {rows} rows of {families}:
 
@@ -65,6 +65,12 @@ for logits `{logits}` and {target}, in {format}, {mode}{copies}. Kind: *{kind}*,
 """
 
 
+_DESIGN = """
+
+The result agrees with the formula of clipped probabilities, by which lossfuzz judges what is by
+design here; the defect is that this call clips although the logits are at hand."""
+
+
 def section(number: int, found: Found) -> str:
     """The section, with its scripts run and their output pasted.
 
@@ -93,6 +99,7 @@ def section(number: int, found: Found) -> str:
         copies=_copies(finding),
         kind=entry.kind,
         meaning=KINDS[entry.kind],
+        design=_DESIGN if finding.by_design else "",
         rows=rows,
         families=" and ".join(f"`{name}`" for name in entry.families),
         cells="\n".join(_line(name, cells, entry.kind) for name, cells in found.cells.items()),

@@ -77,7 +77,7 @@ SIGMOID_IN_HALF = Entry(
     shape=(256, 2),
     harm="""As soon as a probability rounds to 1, which a half format does at a single-digit
         logit; NaN even where the prediction is right. The clip that should prevent it does
-        nothing. tf_keras adds epsilon once more and stays finite in bfloat16.""",
+        nothing. tf_keras adds epsilon once more and stays finite in bfloat16, though not right.""",
     cause="""`1 - 1e-7` is 1 in both half formats, so the clip's upper end is 1, and the other
         class's probability `1 - output` is 0. All losses that are built on it share this: soft
         and smoothed targets, focal losses.""",
@@ -106,8 +106,8 @@ MIXED_PRECISION_SIGMOID = Entry(
     shape=(8, 2),
     harm="""Under `mixed_bfloat16` every wrong negative whose probability rounds to 1, at a
         single-digit logit, counts as if it were at the clip, and has no gradient. In float32 the
-        same model is sound, since Keras keeps the logits behind the sigmoid; under tf_keras it is
-        sound under both policies.""",
+        same model is sound, since Keras keeps the logits behind the sigmoid; tf_keras does
+        the same in mixed precision, and does not show it.""",
     cause="""As with softmax: the loss class's cast to float32 loses the logits. The sigmoid was
         rounded to 1 in the half format, and float32's clip takes that for its own end.""",
     quotes=(
@@ -185,7 +185,7 @@ MEAN_IN_HALF = Entry(
         of a few hundred are enough. XLA, NumPy and Keras 3, which casts, return the mean.
         tf_keras's `binary_crossentropy` and its focal relative inherit it.""",
     cause="""The kernel sums in float16 and divides afterwards (inferred from the result, which is
-        finite exactly as long as the sum is).""",
+        finite for as many equal values as their sum is).""",
     quotes=(),
     advice="Cast to float32 before the mean. In TensorFlow: accumulate in float32, as XLA does.",
     definition=_CROSS_ENTROPY,

@@ -61,8 +61,8 @@ FAR_APART = Entry(
     mode="eager",
     families=("largest_finite",),
     harm="""The same product of 0 and infinity without any mask: the logits need only be further
-        apart than the largest number, as where two masks by the smallest number were added.
-        Loss and gradient of the sparse function are right; float16 is computed in float32.""",
+        apart than the largest number. Nobody trains there, but a NaN is not the answer: loss and
+        gradient of the sparse function are right. float16 does not show it.""",
     cause="""The largest logit is subtracted from each of them, which overflows to -inf; the class
         that is lost so has label 0, and the kernel multiplies the two.""",
     quotes=(
@@ -129,8 +129,8 @@ MIXED_PRECISION_SOFTMAX = Entry(
     harm="""Keras keeps the logits behind a softmax, so that the loss need not clip: in float32
         this model is sound. Under `mixed_bfloat16` and `mixed_float16` the same model clips. The
         loss stops growing, and exactly those rows that are most wrong get a gradient of 0. In
-        float16 the optimizer may get no finite gradient at all and skip the step. tf_keras is
-        right under both policies.""",
+        float16 the optimizer may get no finite gradient at all and skip the step. tf_keras, which
+        keeps the logits, does not show it.""",
     cause="""The loss class casts the predictions to its own dtype, float32; the cast makes a new
         tensor, without the attribute that holds the logits.""",
     quotes=(
@@ -156,7 +156,7 @@ MIXED_PRECISION_SOFTMAX = Entry(
 )
 
 KL_IN_HALF = Entry(
-    title="`keras.losses.kl_divergence`: no finite gradient in float16, whatever the predictions",
+    title="`keras.losses.kl_divergence`: no finite gradient in float16 where a class has target 0",
     path="keras/kl/function/softmax-op",
     kind=kinds.NON_FINITE_GRADIENT,
     format="float16",
@@ -177,7 +177,8 @@ KL_IN_HALF = Entry(
         ),
     ),
     advice="""Cast predictions to float32 first. In Keras:
-        `y_true * (ops.log(y_true) - ops.log(y_pred))`, whose first part needs no gradient.""",
+        `y_true * (ops.log(y_true) - ops.log(y_pred))` has a finite gradient at ordinary
+        predictions; that of small ones still needs float32.""",
     definition="""
 def loss(*x):
     log_sum = log(fsum(exp(v) for v in x))
@@ -251,8 +252,8 @@ FOCAL_CLIPS = Entry(
     mode="eager",
     families=("margin_sweep",),
     harm="""The focal loss exists to train on the hardest rows. Theirs is the gradient that is
-        exactly 0, though `from_logits=True` promises what it keeps elsewhere: a loss without a
-        clip.""",
+        exactly 0, though with `from_logits=True` Keras's other losses do not clip. Its
+        documentation does not mention the clip.""",
     cause="""The logits become probabilities first, which are clipped as if they had been given.
         tf_keras does the same.""",
     quotes=(
@@ -305,7 +306,8 @@ IGNORING_FORGETS = Entry(
         ),
     ),
     advice="""Hand over logits with `from_logits=True`. In Keras: only the labels need replacing,
-        since the losses of ignored rows are dropped by `ops.where` afterwards.""",
+        since the losses of ignored rows are dropped by `ops.where` afterwards; unless
+        predictions there may be NaN, in which case the attribute has to be carried over.""",
     definition=_CROSS_ENTROPY,
     beside=(
         "keras/ignoring/function/from-logits",

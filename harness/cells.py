@@ -21,7 +21,8 @@ class Cell:
         path: the loss path.
         format: the format of the logits and of their gradient.
         mode: one of `MODES`.
-        device: TensorFlow's short name of a device, such as ``CPU:0``.
+        device: TensorFlow's short name of a device, such as ``CPU:0``; one of another subject
+            behind that subject's name, such as ``tf-2.4.1/CPU:0``.
     """
 
     path: LossPath
@@ -31,6 +32,16 @@ class Cell:
 
     def __post_init__(self) -> None:
         mode_named(self.mode)
+
+    @property
+    def subject(self) -> str:
+        """The name of the subject that runs the cell; empty for this process's TensorFlow."""
+        return self.device.rpartition("/")[0]
+
+    @property
+    def local_device(self) -> str:
+        """The device's name in its own subject."""
+        return self.device.rpartition("/")[2]
 
     @property
     def name(self) -> str:

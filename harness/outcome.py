@@ -145,13 +145,16 @@ def _refused_row(runner: CellRunner, prepared: Prepared) -> int:
     return start
 
 
-def outcome_of(runner: CellRunner, prepared: Prepared) -> Outcome:
-    """Run a cell on a batch and measure it.
+def outcome_of(
+    runner: CellRunner, prepared: Prepared, observed: Observed | None = None
+) -> Outcome:
+    """Run a cell on a batch, unless it was run already, and measure it.
 
     Raises:
         UnavailableError: the path refused.
     """
-    observed = runner.run(prepared.logits, prepared.fed)
+    if observed is None:
+        observed = runner.run(prepared.logits, prepared.fed)
     documented = runner.documented
     return Outcome(
         runner=runner,

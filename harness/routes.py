@@ -8,13 +8,14 @@ that were executed without leading to the loss show what was skipped.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfuzz.harness.execution import run_path, trace
 from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.subjects.server import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,46 +77,17 @@ class Route:
         return self.name in (FUSED, LOG1P, CACHED, SKIPPED, SIGMOID_SKIPPED)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Operation:
-    name: str
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
+def route_from(passed: list[str], executed: Iterable[tuple[str, bool]]) -> Route:
+    """The route that passes some operations.
 
-
-@dataclass(slots=True)
-class _Recording:
-    """Executed operations in order; they hold their tensors, which are known by identity."""
-
-    operations: list[_Operation] = field(default_factory=list)
-
-    def callback(
-        self,
-        op_type: Any,
-        inputs: Iterable[Any],
-        attrs: Any,  # noqa: ARG002
-        outputs: Iterable[Any],
-        op_name: Any = None,  # noqa: ARG002
-        graph: Any = None,  # noqa: ARG002
-    ) -> None:
-        name = op_type.decode() if isinstance(op_type, bytes) else str(op_type)
-        self.operations.append(_Operation(name, tuple(inputs), tuple(outputs)))
-
-    def between(self, logits: Any, loss: Any) -> list[_Operation]:
-        """The operations on a way from the logits to the loss, in order of execution."""
-        needed = {id(loss)}
-        leading = []
-        for operation in reversed(self.operations):
-            if any(id(output) in needed for output in operation.outputs):
-                needed.update(id(tensor) for tensor in operation.inputs)
-                leading.append(operation)
-        reached = {id(logits)}
-        passed = []
-        for operation in reversed(leading):
-            if any(id(tensor) in reached for tensor in operation.inputs):
-                reached.update(id(output) for output in operation.outputs)
-                passed.append(operation)
-        return passed
+    Args:
+        passed: between logits and loss, in order of execution.
+        executed: all that were executed, each with whether Keras noted its logits at the result.
+    """
+    return Route(
+        name=_route_name(set(passed), executed),
+        operations=tuple(name for name in passed if name not in _BOOKKEEPING),
+    )
 
 
 def route_of(
@@ -127,11 +99,10 @@ def route_of(
         UnavailableError: the path cannot run here.
     """
     import tensorflow as tf
-    from tensorflow.python.framework import op_callbacks
 
     if logits is None or targets is None:
         logits, targets = tame_batch(cell)
-    recording = _Recording()
+    recording = Recording()
     traced: list[tuple[Any, Any]] = []
 
     def forward(traced_logits: Any, traced_targets: Any) -> Any:
@@ -139,22 +110,14 @@ def route_of(
         traced.append((traced_logits, loss))
         return loss
 
-    op_callbacks.add_op_callback(recording.callback)
-    try:
-        with tf.device(cell.device):
-            if cell.path.traces is not None:
-                run_path(functools.partial(_trained, cell, traced), logits, targets)
-            elif cell.mode == "eager":
-                run_path(forward, logits, targets)
-            else:
-                trace(forward, cell.mode, logits, targets)
-    finally:
-        op_callbacks.remove_op_callback(recording.callback)
-    steps = recording.between(*traced[0])
-    return Route(
-        name=_route_name({step.name for step in steps}, recording.operations),
-        operations=tuple(step.name for step in steps if step.name not in _BOOKKEEPING),
-    )
+    with recording.running(), tf.device(cell.device):
+        if cell.path.traces is not None:
+            run_path(functools.partial(_trained, cell, traced), logits, targets)
+        elif cell.mode == "eager":
+            run_path(forward, logits, targets)
+        else:
+            trace(forward, cell.mode, logits, targets)
+    return route_from(recording.between(*traced[0]), recording.executed())
 
 
 def _trained(cell: Cell, traced: list[tuple[Any, Any]], logits: Any, targets: Any) -> list[Any]:
@@ -170,17 +133,16 @@ def tame_batch(cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
     return logits, targets.fed(logits.shape, logits.dtype)
 
 
-def _route_name(present: set[str], executed: Iterable[_Operation]) -> str:
+def _route_name(present: set[str], executed: Iterable[tuple[str, bool]]) -> str:
     for passed, name in _BY_OPERATIONS:
         if passed <= present:
             clipped = name in (LOG_OF_SOFTMAX, LOG_OF_SIGMOID) and present & _CLIPS
             return CLIPPED if clipped else name
     if not present & _ON_LOGITS:
         return OTHER
-    made = [operation for operation in executed if operation.name in ("Softmax", "Sigmoid")]
-    made = [operation for operation in made if operation.name not in present]
+    made = [one for one in executed if one[0] in {"Softmax", "Sigmoid"} - present]
     if not made:
         return FUSED if present & _FUSED_OPERATIONS else LOG1P
-    if any(hasattr(operation.outputs[0], "_keras_logits") for operation in made):
+    if any(cached for _, cached in made):
         return CACHED
-    return SKIPPED if made[0].name == "Softmax" else SIGMOID_SKIPPED
+    return SKIPPED if made[0][0] == "Softmax" else SIGMOID_SKIPPED

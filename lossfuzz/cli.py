@@ -208,6 +208,12 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         metavar="N",
         help="run as a campaign in N processes, which survives crashes and can be resumed",
     )
+    run.add_argument(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="run the cells in another interpreter's TensorFlow as well; makes it a campaign",
+    )
     _add_limits(run)
     run.add_argument("--quiet", action="store_true", help="print the verdict alone")
 

@@ -14,11 +14,14 @@ from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import Outcome, outcome_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.routes import route_of, tame_batch
+from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.execution import Observed
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.results import CellResult
     from lossfuzz.harness.routes import Route
@@ -36,11 +39,21 @@ class Measuring:
         seconds: phase to time.
     """
 
-    def __init__(self, announce: Announce | None = None) -> None:
+    def __init__(
+        self, announce: Announce | None = None, pythons: Mapping[str, str] | None = None
+    ) -> None:
+        """Nothing compiled, nothing started.
+
+        Args:
+            announce: told of every call of TensorFlow before it is made.
+            pythons: name of a subject to its interpreter's program.
+        """
+        self._pythons = dict(pythons or {})
+        self._subjects: dict[str, RunningSubject] = {}
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
         self.seconds: dict[str, float] = {}
         self._announce = announce or (lambda *_: None)
-        self._runners: dict[str, CellRunner] = {}
+        self._runners: dict[str, CellRunner | SubjectRunner] = {}
         self._routes: dict[str, Route | str] = {}
         self._audited_losses: set[str] = set()
 
@@ -60,7 +73,7 @@ class Measuring:
             if name not in self._routes:
                 self._announce(name, None)
                 try:
-                    self._routes[name] = route_of(result.cell)
+                    self._routes[name] = self.route(result.cell)
                 except UnavailableError as error:
                     self._routes[name] = str(error)
             found = self._routes[name]
@@ -69,6 +82,14 @@ class Measuring:
             else:
                 result.route = found
         self.spend("routes", started)
+
+    def route(self, cell: Cell) -> Route:
+        """The route of a cell for a tame batch.
+
+        Raises:
+            UnavailableError: the path cannot run there.
+        """
+        return self.subject(cell.subject).route(cell) if cell.subject else route_of(cell)
 
     def measure_batch(self, recipe: Recipe, results: Iterable[CellResult]) -> None:
         """Run a batch through every cell of its format, one loss after the other."""
@@ -108,33 +129,90 @@ class Measuring:
 
     def _measure_loss(self, prepared: Prepared, cells: list[CellResult], recipe: Recipe) -> None:
         """Run a batch through the cells of one loss, all modes of a path side by side."""
-        for _, group in itertools.groupby(cells, key=_path_and_device):
-            outcomes = {}
-            for result in group:
-                outcome = self._run_cell(result, prepared, recipe)
-                if outcome is not None:
-                    outcomes[result.cell.mode] = (result, outcome)
-            if outcomes:
-                self._summarise(outcomes)
+        outcomes: dict[str, tuple[CellResult, Outcome]] = {}
+        for result, observed in self._observed(prepared, cells, recipe):
+            if observed is not None:
+                started = time.perf_counter()
+                outcome = outcome_of(self.runner(result), prepared, observed)
+                outcomes[result.cell.name] = (result, outcome)
+                self.spend("measure", started)
+        by_path = sorted(outcomes.values(), key=lambda pair: cells.index(pair[0]))
+        for _, group in itertools.groupby(by_path, key=lambda pair: _path_and_device(pair[0])):
+            self._summarise({result.cell.mode: (result, one) for result, one in group})
 
-    def _run_cell(self, result: CellResult, prepared: Prepared, recipe: Recipe) -> Outcome | None:
-        name = result.cell.name
-        self._announce(name, recipe)
-        if name not in self._runners:
-            self._runners[name] = CellRunner(result.cell, result.documented)
-        started = time.perf_counter()
-        try:
-            outcome = outcome_of(self._runners[name], prepared)
-        except UnavailableError as error:
-            if result.summary.rows or _runs(self._runners[name]):
-                result.refuse(self._runners[name], prepared, error)
-            else:
-                result.unavailable = str(error)
-            self.spend("measure", started)
+    def _observed(
+        self, prepared: Prepared, cells: list[CellResult], recipe: Recipe
+    ) -> Iterator[tuple[CellResult, Observed | None]]:
+        """Run the cells in order; one in another subject runs while the last one is measured."""
+        ahead: SubjectRunner | None = None
+        for result, following in zip(cells, [*cells[1:], None], strict=True):
+            runner = self.runner(result)
+            self._announce(result.cell.name, recipe)
+            try:
+                if isinstance(runner, SubjectRunner) and ahead is not runner:
+                    runner.submit(prepared.logits, prepared.fed)
+                observed = (
+                    runner.result()
+                    if isinstance(runner, SubjectRunner)
+                    else runner.run(prepared.logits, prepared.fed)
+                )
+            except UnavailableError as error:
+                ahead = None
+                self._refused(result, prepared, error)
+                yield result, None
+                continue
+            self.spend("tensorflow", time.perf_counter() - observed.seconds)
+            ahead = self._ahead(following, result, prepared)
+            yield result, observed
+
+    def _ahead(
+        self, following: CellResult | None, result: CellResult, prepared: Prepared
+    ) -> SubjectRunner | None:
+        """Start the next cell, if it is of the same subject."""
+        if following is None or following.cell.subject != result.cell.subject:
             return None
-        self.spend("measure", started + outcome.observed.seconds)
-        self.spend("tensorflow", time.perf_counter() - outcome.observed.seconds)
-        return outcome
+        runner = self.runner(following)
+        if not isinstance(runner, SubjectRunner):
+            return None
+        try:
+            runner.submit(prepared.logits, prepared.fed)
+        except UnavailableError:
+            return None  # it is submitted again in its turn, and refuses then
+        return runner
+
+    def _refused(self, result: CellResult, prepared: Prepared, error: Exception) -> None:
+        runner = self.runner(result)
+        if result.summary.rows or _runs(runner):
+            result.refuse(runner, prepared, error)
+        else:
+            result.unavailable = str(error)
+
+    def runner(self, result: CellResult) -> CellRunner | SubjectRunner:
+        """The runner of a cell, which is kept; the first one is told what the route promises."""
+        cell = result.cell
+        if cell.name not in self._runners:
+            if cell.subject:
+                runner: CellRunner | SubjectRunner = self.subject(cell.subject).runner(
+                    cell, result.documented
+                )
+            else:
+                runner = CellRunner(cell, result.documented)
+            self._runners[cell.name] = runner
+        return self._runners[cell.name]
+
+    def subject(self, name: str) -> RunningSubject:
+        """The subject of that name, started when it is first needed.
+
+        Raises:
+            ValueError: the name is not known.
+            SubjectError: it cannot be started.
+        """
+        if name not in self._subjects:
+            if name not in self._pythons:
+                known = ", ".join(self._pythons) or "none"
+                raise ValueError(f"unknown subject {name!r}; known subjects: {known}")
+            self._subjects[name] = start_subject(self._pythons[name], name=name)
+        return self._subjects[name]
 
     def _summarise(self, outcomes: dict[str, tuple[CellResult, Outcome]]) -> None:
         started = time.perf_counter()
@@ -151,7 +229,7 @@ class Measuring:
         self.spend("measure", started)
 
 
-def _runs(runner: CellRunner) -> bool:
+def _runs(runner: CellRunner | SubjectRunner) -> bool:
     """Whether a cell runs on a tame batch, so that its path is there and refused another one."""
     try:
         runner.run(*tame_batch(runner.cell))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.losses.targets import Targets
 from lossfuzz.harness.outcome import outcome_of
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.execution import CellRunner
+    from lossfuzz.harness.subjects.subject import SubjectRunner
 
 _SHOWS = {kinds.SATURATION: (kinds.SATURATION, kinds.INACCURATE_LOSS)}
 """Kinds that a single row cannot show, and what it shows instead."""
@@ -30,21 +31,19 @@ _COPIES = (1, 2, 8, 64, 512, 4096)
 """Rows of a reduced loss's batch, all of them the same."""
 
 
-def reduced(finding: Finding, cell: Cell, documented: LossSpec | None = None) -> Finding:
+def reduced(finding: Finding, runner: CellRunner | SubjectRunner) -> Finding:
     """The same kind of finding on a row of one to three classes, if there is one; else itself.
 
     A mode disagreement is left as it is, for it needs the other modes; so is a refusal. Of a
     reduced loss the batch is made of copies of one row, as few as show it.
 
     Args:
-        finding: of the cell.
-        cell: to try smaller rows on.
-        documented: what its route promises; the path's own formula by default.
+        finding: of a cell.
+        runner: of that cell, to try smaller rows on.
     """
     if finding.kind in (kinds.MODE_DISAGREEMENT, kinds.REFUSAL):
         return finding
-    runner = CellRunner(cell, documented)
-    if cell.path.loss.reduction is not None:
+    if runner.cell.path.loss.reduction is not None:
         return _of_copies(finding, runner)
     for size in _SIZES:
         candidates = list(_candidates(finding, runner.cell, size))
@@ -55,7 +54,7 @@ def reduced(finding: Finding, cell: Cell, documented: LossSpec | None = None) ->
     return finding
 
 
-def _of_copies(finding: Finding, runner: CellRunner) -> Finding:
+def _of_copies(finding: Finding, runner: CellRunner | SubjectRunner) -> Finding:
     whole = (runner.cell.format.cast(finding.logits), _weights(finding))
     for copies in _COPIES:
         if copies > max(finding.batch_rows, 1):
@@ -103,7 +102,7 @@ def _candidates(
 
 def _first_that_shows(
     finding: Finding,
-    runner: CellRunner,
+    runner: CellRunner | SubjectRunner,
     candidates: list[tuple[NDArray[Any], NDArray[np.float64]]],
 ) -> Finding | None:
     try:
@@ -123,7 +122,7 @@ def _first_that_shows(
 
 def _prepared(
     finding: Finding,
-    runner: CellRunner,
+    runner: CellRunner | SubjectRunner,
     candidates: list[tuple[NDArray[Any], NDArray[np.float64]]],
 ) -> Prepared:
     loss = runner.cell.path.loss

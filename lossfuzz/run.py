@@ -87,7 +87,7 @@ class _Run:
         by_name = {result.cell.name: result for result in self.results}
         for finding in worst_findings(self.results):
             result = by_name[finding.cell_name]
-            self.worst.append(reduced(finding, result.cell, result.documented))
+            self.worst.append(reduced(finding, self.measuring.runner(result)))
         self.measuring.spend("reduce", started)
 
     def audit_findings(self) -> None:

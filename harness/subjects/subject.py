@@ -6,20 +6,13 @@ A subject needs nothing but TensorFlow, from 2.4 on: `server.py` is run by it as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
 from lossfuzz.harness.execution import Observed, UnavailableError
-from lossfuzz.harness.routes import (
-    _BOOKKEEPING,
-    Route,
-    _Operation,
-    _route_name,
-    tame_batch,
-)
+from lossfuzz.harness.routes import Route, route_from, tame_batch
 from lossfuzz.harness.subjects.process import SubjectDiedError, SubjectError, SubjectProcess
 from lossfuzz.harness.subjects.server import PROTOCOL, SharedArrays
 
@@ -170,15 +163,7 @@ class RunningSubject:
         asked = object()
         self.ask(asked, "route", cell, logits, targets)
         answer = self.answer(asked)
-        passed = answer["operations"]
-        executed = [
-            _Operation(name, (), (SimpleNamespace(_keras_logits=0) if cached else None,))
-            for name, cached in answer["executed"]
-        ]
-        return Route(
-            name=_route_name(set(passed), executed),
-            operations=tuple(name for name in passed if name not in _BOOKKEEPING),
-        )
+        return route_from(answer["operations"], answer["executed"])
 
     def ask(
         self, asked: object, what: str, cell: Cell, logits: NDArray[Any], targets: NDArray[Any]
@@ -299,7 +284,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "script": cell.path.trains is not None,
         "dtype": cell.format.dtype_name,
         "mode": cell.mode,
-        "device": cell.device,
+        "device": cell.local_device,
     }
 
 

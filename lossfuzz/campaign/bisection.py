@@ -6,44 +6,51 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.campaign.tasks import task_numbered
+from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.outcome import origin_of
 from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.results import CellResult
 from lossfuzz.strategies.recipes import expand
 
 if TYPE_CHECKING:
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.measuring import Measuring
     from lossfuzz.plan import Plan
 
 
 def probe(
-    plan: Plan, number: int, cell_name: str, recipe: int, rows: list[int] | None
+    plan: Plan,
+    measuring: Measuring,
+    number: int,
+    cell_name: str,
+    recipe: int,
+    rows: list[int] | None,
 ) -> dict[str, Any]:
     """Run some rows of a batch through a cell, in this process; whoever asks watches it.
 
     Args:
         plan: the campaign's.
+        measuring: the worker's.
         number: of the task.
         cell_name: of the cell.
         recipe: number of the task's recipe; -1 stands for the batch that routes are found with.
         rows: from and to; None for the whole batch as it is.
     """
-    from lossfuzz.harness.execution import CellRunner, UnavailableError
-    from lossfuzz.harness.routes import route_of
-
     cell = _cell(plan, number, cell_name)
     try:
         if recipe < 0:
-            route_of(cell)
+            measuring.route(cell)
             return {"rows": 0}
         prepared = _prepared(plan, number, cell, recipe)
+        runner = measuring.runner(CellResult(cell))
         if rows is None:
-            CellRunner(cell).run(prepared.logits, prepared.fed)
+            runner.run(prepared.logits, prepared.fed)
         else:
             part = prepared.rows[rows[0] : rows[1]]
             fed = prepared.targets.fed(prepared.rows.shape, prepared.rows.dtype)
-            CellRunner(cell).run(part, fed[rows[0] : rows[1]])
+            runner.run(part, fed[rows[0] : rows[1]])
     except UnavailableError as error:
         return {"refused": str(error)}
     return {"rows": len(prepared.rows)}

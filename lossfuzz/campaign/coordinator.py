@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.bisection import record, rows_of
-from lossfuzz.campaign.messages import Failed, Finished, Lost, Place, Request
+from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place, Request
 from lossfuzz.campaign.outcome import merged, reduction_key
 from lossfuzz.campaign.tasks import Task, count_of, task_numbered, tasks_of
 from lossfuzz.errors import UsageError
@@ -145,7 +145,7 @@ class Coordinator:
 
     def _wait_for(self, request: Request) -> Any:
         self._engine.submit(request)
-        held = []
+        held: list[Event] = []
         while True:
             event = self._engine.next_event()
             if event.request.key == request.key:

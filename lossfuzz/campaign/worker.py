@@ -30,6 +30,9 @@ def _read(requests: SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
+_SUBJECT_DIED = 70
+
+
 class _Worker:
     """The state of one worker: the plan, and cells that are compiled."""
 
@@ -37,19 +40,22 @@ class _Worker:
         self._answers = answers
         self._plan: Plan | None = None
         self._measuring: Measuring | None = None
-        self._described: dict[str, Any] = {}
         self._recipe_numbers: dict[Any, int] = {}
 
     def serve(self, requests: SimpleQueue[dict[str, Any]]) -> None:
         """Answer requests, one after the other."""
         from lossfuzz.audit import AuditError
         from lossfuzz.harness.backend import BackendError
+        from lossfuzz.harness.subjects.process import SubjectDiedError, SubjectError
 
         while True:
             request = requests.get()
             try:
                 answer = {"done": getattr(self, "_" + request.pop("do"))(**request)}
-            except (BackendError, AuditError, ValueError) as error:
+            except SubjectDiedError as error:
+                print(error, file=sys.stderr, flush=True)  # noqa: T201 - the coordinator reads it
+                os._exit(_SUBJECT_DIED)  # as if the path had killed this process
+            except (BackendError, AuditError, SubjectError, ValueError) as error:
                 answer = {"failed": str(error), "audit": isinstance(error, AuditError)}
             self._say(answer)
 
@@ -61,22 +67,22 @@ class _Worker:
         number = -1 if recipe is None else self._recipe_numbers.get(recipe, -1)
         self._say({"at": cell, "recipe": number})
 
-    def _start(self, plan: dict[str, Any], logical_cpus: int) -> dict[str, Any]:
-        from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
+    def _start(
+        self, plan: dict[str, Any], logical_cpus: int, pythons: dict[str, str]
+    ) -> dict[str, Any]:
+        from lossfuzz.harness.backend import start_tensorflow
         from lossfuzz.measuring import Measuring
         from lossfuzz.plan import Plan
 
-        tf = start_tensorflow(logical_cpus=logical_cpus)
-        chosen = [device_named(tf, name) for name in plan["devices"]] or devices(tf)
-        plan = {**plan, "devices": list(dict.fromkeys(chosen))}
+        start_tensorflow(logical_cpus=logical_cpus)
         self._plan = Plan.from_json(plan)
-        self._measuring = Measuring(self._announce)
-        environment = {"versions": versions(), "devices": devices(tf)}
-        self._described = {"plan": plan, "environment": environment}
+        self._measuring = Measuring(self._announce, pythons)
         return {}
 
-    def _describe(self) -> dict[str, Any]:
-        return self._described
+    def _describe(self, devices: list[str], pythons: list[str]) -> dict[str, Any]:
+        from lossfuzz.campaign.places import describe
+
+        return describe(devices, pythons)
 
     def _task(self, number: int, left_out: list[list[Any]]) -> dict[str, Any]:
         from lossfuzz.campaign.tasks import task_numbered
@@ -92,8 +98,8 @@ class _Worker:
     ) -> dict[str, Any]:
         from lossfuzz.campaign.bisection import probe
 
-        plan, _ = self._ready()
-        return probe(plan, number, cell, recipe, rows)
+        plan, measuring = self._ready()
+        return probe(plan, measuring, number, cell, recipe, rows)
 
     def _reduce(self, finding: dict[str, Any]) -> dict[str, Any]:
         from lossfuzz.audit import audit_findings
@@ -106,7 +112,7 @@ class _Worker:
         found = Finding.from_json(finding)
         result = CellResult(cell_of(found))
         measuring.find_routes([result])
-        smaller = reduced(found, result.cell, result.documented)
+        smaller = reduced(found, measuring.runner(result))
         audit_findings([smaller])
         return {"finding": smaller.to_json()}
 

@@ -35,6 +35,7 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     """
     store = Store.create(options.out, plan.to_json())
     store.keep("logical_cpus", options.logical_cpus)
+    store.keep("programs", [str(python) for python in options.python or ()])
     return _go_on(store, options)
 
 
@@ -72,13 +73,9 @@ def merge_command(options: argparse.Namespace) -> int:
 def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
     started = time.monotonic()
     spent = (store.fact("seconds") or {}).get("total", 0.0)
-    body = {"plan": store.fact("plan"), "logical_cpus": store.fact("logical_cpus") or 1}
-    engine = LocalEngine(
-        options.workers,
-        body,
-        seconds=options.time_limit,
-        memory=_memory_limit(options),
-    )
+    if store.fact("environment") is None:
+        _describe(store, options)
+    engine = _engine(store, options)
     try:
         with progress_bar(
             TextColumn("{task.description}"),
@@ -91,8 +88,6 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
             def progress(done: int, total: int, what: str) -> None:
                 bar.update(shown, completed=done, total=total or None, description=what)
 
-            if store.fact("environment") is None:
-                _describe(store, engine)
             Coordinator(store, _plan(store), engine, progress).run()
             store.keep("complete", value=True)
     except KeyboardInterrupt:
@@ -107,15 +102,33 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
     return result
 
 
-def _describe(store: Store, engine: LocalEngine) -> None:
-    """Learn from a first worker which devices and versions there are."""
-    engine.submit(Request(kind="describe", key="describe", group=-1))
-    event = engine.next_event()
+def _engine(store: Store, options: argparse.Namespace) -> LocalEngine:
+    body = {
+        "plan": store.fact("plan"),
+        "logical_cpus": store.fact("logical_cpus") or 1,
+        "pythons": store.fact("pythons") or {},
+    }
+    return LocalEngine(
+        options.workers, body, seconds=options.time_limit, memory=_memory_limit(options)
+    )
+
+
+def _describe(store: Store, options: argparse.Namespace) -> None:
+    """Learn from a first worker which places and versions there are."""
+    plan = store.fact("plan")
+    body = {"devices": plan["devices"], "pythons": store.fact("programs") or []}
+    engine = _engine(store, options)
+    try:
+        engine.submit(Request(kind="describe", key="describe", group=-1, body=body))
+        event = engine.next_event()
+    finally:
+        engine.close()
     if isinstance(event, Failed):
         raise UsageError(event.message)
     if not isinstance(event, Finished):
         raise UsageError(f"TensorFlow cannot be started: {event.reason}")
-    store.keep("plan", event.result["plan"])
+    store.keep("plan", {**plan, "devices": event.result["devices"]})
+    store.keep("pythons", event.result["pythons"])
     store.keep("environment", event.result["environment"])
 
 

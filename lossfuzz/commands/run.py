@@ -51,6 +51,8 @@ def run_command(options: argparse.Namespace) -> int:
         raise UsageError(f"--fail-above expects a share from 0 to 1, got {options.fail_above:g}")
     if options.logical_cpus < 1:
         raise UsageError(f"--logical-cpus expects 1 or more, got {options.logical_cpus}")
+    if options.python and options.workers is None:
+        options.workers = 1
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
     make_writable(options.out)
