@@ -77,7 +77,8 @@ SIGMOID_IN_HALF = Entry(
     shape=(256, 2),
     harm="""As soon as a probability rounds to 1, which a half format does at a single-digit
         logit; NaN even where the prediction is right. The clip that should prevent it does
-        nothing. tf_keras adds epsilon once more and stays finite in bfloat16, though not right.""",
+        nothing. tf_keras adds epsilon once more and stays finite in bfloat16, though not
+        right.""",
     cause="""`1 - 1e-7` is 1 in both half formats, so the clip's upper end is 1, and the other
         class's probability `1 - output` is 0. All losses that are built on it share this: soft
         and smoothed targets, focal losses.""",

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.histogram import INFINITE_BIN, Histogram, upper_edge
 from lossfuzz.reports import routes as route_table
-from lossfuzz.reports import tables
+from lossfuzz.reports import tables, versions
 from lossfuzz.reports.advice import by_loss, paragraphs
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.terminal import time_note
@@ -37,11 +37,16 @@ def render(result: RunResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    subjects = versions.subjects_of(result.cells)
     curves, distributions = _curves([one for one in result.cells if one.unavailable is None])
     return environment.get_template("report.html.jinja").render(
         verdict=tables.verdict(result),
         advice=paragraphs(result.cells),
         route_changes=route_table.route_changes(result.cells),
+        version_columns=versions.headings(subjects, result.environment)
+        if len(subjects) > 1
+        else [],
+        version_rows=versions.version_rows(result.cells),
         route_columns=route_table.COLUMNS,
         route_rows=route_table.route_rows(result.cells),
         notes=[*tables.saturation_note(result.cells), tables.inaccuracy_note(result)],

@@ -101,8 +101,8 @@ def answers(costs: Sequence[CellCost]) -> list[str]:
             ranked = sorted(peaks.items(), key=lambda item: item[1])
             parts = [f"{route} {peak:.2f} x" for route, peak in ranked]
             lines.append(
-                f"{loss}, {fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} the "
-                f"logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times the "
+                f"{loss}, {fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} "
+                f"the logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times the "
                 "cheapest."
             )
     return lines

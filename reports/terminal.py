@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
-from lossfuzz.reports import advice, tables
+from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.routes import route_changes
 from lossfuzz.reports.snippet import snippet
 
@@ -45,6 +45,8 @@ def show(result: RunResult, console: Console) -> None:
     for loss, cells in advice.by_loss(result.cells).items():
         for device in dict.fromkeys(one.cell.device for one in cells):
             console.print(_cell_table(loss, cells, device))
+    if len(versions.subjects_of(result.cells)) > 1:
+        console.print(_version_table(result))
     _show_findings(result.worst, console)
     console.print(Text(tables.verdict(result), style="bold"))
     for line in tables.saturation_note(result.cells):
@@ -87,14 +89,33 @@ def time_note(result: RunResult) -> str:
     seconds = result.seconds
     total = seconds.get("total", 0.0)
     inside = seconds.get("tensorflow", 0.0)
-    rows = result.reference_rows
+    rows = {name: result.reference_rows.get(name, 0) for name in _COUNTED}
+    where = ""
+    if inside:  # of a campaign, whose workers' times overlap, only the whole is known
+        where = (
+            f", {100 * inside / total if total else 0:.0f} % of it in TensorFlow's loss paths, "
+            f"{seconds.get('reference', 0.0):.1f} s for the reference, "
+            f"{seconds.get('measure', 0.0):.1f} s measuring"
+        )
     return (
-        f"{total:.1f} s, {100 * inside / total if total else 0:.0f} % of it inside TensorFlow's "
-        f"loss paths; reference {seconds.get('reference', 0.0):.2f} s for {rows['rows']:,} rows "
-        f"({rows['extended']} went to extended precision, {rows['mpmath']} to mpmath; "
-        f"{rows['audited']:,} audited by mpmath without a disagreement), "
-        f"measuring {seconds.get('measure', 0.0):.1f} s."
+        f"{total:.1f} s{where}; reference of {rows['rows']:,} rows: {rows['extended']} went to "
+        f"extended precision, {rows['mpmath']} to mpmath, {rows['audited']:,} were audited by "
+        "mpmath without a disagreement."
     )
+
+
+_COUNTED = ("rows", "extended", "mpmath", "audited")
+
+
+def _version_table(result: RunResult) -> Table:
+    """Subjects side by side; rows on which they differ stand out."""
+    subjects = versions.subjects_of(result.cells)
+    names = versions.headings(subjects, result.environment)
+    table = Table("path", "format", "modes", *map(escape, names), box=box.SIMPLE, pad_edge=False)
+    for row in versions.version_rows(result.cells):
+        texts = map(escape, (row.path, row.format, row.modes, *row.texts))
+        table.add_row(*texts, style="bold yellow" if row.differs else None)
+    return table
 
 
 def _cell_table(loss: str, cells: list[CellResult], device: str) -> Table:
