@@ -102,7 +102,7 @@ def answers(costs: Sequence[CellCost]) -> list[str]:
             parts = [f"{route} {peak:.2f} x" for route, peak in ranked]
             lines.append(
                 f"{loss}, {fmt} {mode}: peak of loss and gradient, by route: {', '.join(parts)} "
-                f"the logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times the "
-                "cheapest."
+                f"the logits' size; the dearest takes {ranked[-1][1] / ranked[0][1]:.1f} times "
+                "the cheapest."
             )
     return lines

@@ -212,6 +212,31 @@ def test_a_path_that_raises_is_a_refusal_and_no_crash(tmp_path, monkeypatch):
     assert set(cell["summary"]["defects"]) == {"refusal"}
 
 
+def test_another_interpreter_stands_beside_this_one(tmp_path):
+    choices = [
+        *("--paths", "tf.nn/fused,keras/function/softmax-op", "--modes", "eager,graph"),
+        *("--formats", "float32", "--shapes", "32x4", "--rows", "600", "--python", sys.executable),
+    ]
+    assert run(tmp_path / "s", "--device", "CPU:0", choices=choices) == 0
+    found = results(tmp_path / "s")
+    (subject,) = found["environment"]["subjects"]
+    assert subject.startswith("tensorflow-2.")
+    by_place = {}
+    for cell in found["cells"]:
+        by_place.setdefault(cell["device"], []).append((cell["route"], cell["summary"]))
+    assert set(by_place) == {"CPU:0", f"{subject}/CPU:0"}
+    assert by_place["CPU:0"] == by_place[f"{subject}/CPU:0"]  # the same versions, so the same
+    page = (tmp_path / "s" / "report.html").read_text()
+    assert "Versions side by side" in page
+
+
+def test_an_interpreter_without_tensorflow_is_one_clear_line(tmp_path, capsys):
+    assert run(tmp_path / "s", "--python", "/nonexistent/python") == 2
+    error = capsys.readouterr().err
+    assert "/nonexistent/python" in error
+    assert error.count("\n") == 1
+
+
 def spoil_truncated(path):
     path.write_bytes(path.read_bytes()[:5000])
 

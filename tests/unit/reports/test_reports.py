@@ -18,6 +18,7 @@ from lossfuzz.reports import html, tables, terminal
 from lossfuzz.reports.advice import advice
 from lossfuzz.reports.routes import route_changes, route_rows
 from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.versions import headings, subjects_of, version_rows
 from lossfuzz.run import run
 
 
@@ -159,3 +160,16 @@ def test_every_defects_snippet_runs_and_shows_its_figures(result):
             assert math.isnan(printed)
         else:
             assert printed == pytest.approx(finding.observed_loss, rel=1e-6)
+
+
+def test_versions_stand_side_by_side_and_what_differs_is_marked(result):
+    own = [one for one in result.cells if one.cell.path.name == "keras/function/softmax-op"]
+    other = [replace(one, cell=replace(one.cell, device=f"old/{one.cell.device}")) for one in own]
+    clipped = next(one.route for one in own if one.route.name == "clip + log")
+    for one in other:
+        one.route = clipped
+    assert subjects_of([*own, *other]) == ["here", "old"]
+    rows = version_rows([*own, *other])
+    assert {(row.modes, row.differs) for row in rows} == {("eager", False), ("graph xla", True)}
+    names = headings(["here", "old"], {"versions": {"tensorflow": "2.21.0"}})
+    assert names == ["here\ntensorflow 2.21.0", "old"]
