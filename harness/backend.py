@@ -108,7 +108,16 @@ def device_named(tf: Any, name: str) -> str:
 def versions() -> dict[str, str]:
     """The installed versions of what takes part in a measurement."""
     found = {}
-    for name in ("tensorflow", "tf-nightly", "keras", "tf_keras", "numpy", "ml_dtypes", "mpmath"):
+    for name in (
+        "lossfuzz",
+        "tensorflow",
+        "tf-nightly",
+        "keras",
+        "tf_keras",
+        "numpy",
+        "ml_dtypes",
+        "mpmath",
+    ):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

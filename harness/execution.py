@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +34,21 @@ class Observed:
 
 class UnavailableError(RuntimeError):
     """The installed versions cannot run this cell; the message says why."""
+
+
+class Runner(Protocol):
+    """A cell that is ready to run, wherever it runs.
+
+    Attributes:
+        cell: what is run.
+        documented: the formula that its route promises.
+    """
+
+    cell: Cell
+    documented: LossSpec
+
+    def run(self, logits: NDArray[Any], targets: NDArray[Any]) -> Observed:
+        """Loss and gradient of every row; see `CellRunner.run`."""
 
 
 class CellRunner:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import CellRunner, Observed
+    from lossfuzz.harness.execution import Observed, Runner
     from lossfuzz.harness.prepared import Prepared
 
 
@@ -36,7 +36,7 @@ class Outcome:
         rounding: its errors against the documented formula; None where that is the loss.
     """
 
-    runner: CellRunner
+    runner: Runner
     prepared: Prepared
     observed: Observed
     measurement: Measurement
@@ -105,7 +105,7 @@ def origin_of(cell: Cell, prepared: Prepared, row: int) -> dict[str, Any]:
     }
 
 
-def refusal_of(runner: CellRunner, prepared: Prepared, error: Exception) -> Finding:
+def refusal_of(runner: Runner, prepared: Prepared, error: Exception) -> Finding:
     """The record of a refused batch: of a row that is refused alone, if there is one."""
     row = 0 if prepared.loss.reduction else _refused_row(runner, prepared)
     exact = _at(prepared.reference.loss, row)
@@ -127,7 +127,7 @@ def refusal_of(runner: CellRunner, prepared: Prepared, error: Exception) -> Find
     )
 
 
-def _refused_row(runner: CellRunner, prepared: Prepared) -> int:
+def _refused_row(runner: Runner, prepared: Prepared) -> int:
     """By halving; the first row of what is refused only together."""
     rows = prepared.rows
     fed = prepared.targets.fed(rows.shape, rows.dtype)
@@ -145,9 +145,7 @@ def _refused_row(runner: CellRunner, prepared: Prepared) -> int:
     return start
 
 
-def outcome_of(
-    runner: CellRunner, prepared: Prepared, observed: Observed | None = None
-) -> Outcome:
+def outcome_of(runner: Runner, prepared: Prepared, observed: Observed | None = None) -> Outcome:
     """Run a cell on a batch, unless it was run already, and measure it.
 
     Raises:

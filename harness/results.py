@@ -16,7 +16,7 @@ from lossfuzz.harness.summary import Summary
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lossfuzz.harness.execution import CellRunner
+    from lossfuzz.harness.execution import Runner
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.outcome import Outcome
     from lossfuzz.harness.prepared import Prepared
@@ -63,7 +63,7 @@ class CellResult:
             if kept is None or finding.severity > kept.severity:
                 self.findings[kind, tier] = finding
 
-    def refuse(self, runner: CellRunner, prepared: Prepared, error: Exception) -> None:
+    def refuse(self, runner: Runner, prepared: Prepared, error: Exception) -> None:
         """Count a batch that the path refused; the first one is kept as a finding."""
         self.summary.add_refusal(len(prepared.row_labels))
         if (REFUSAL, DEFECT) not in self.findings:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import Observed
+    from lossfuzz.harness.execution import Observed, Runner
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.results import CellResult
     from lossfuzz.harness.routes import Route
@@ -229,7 +229,7 @@ class Measuring:
         self.spend("measure", started)
 
 
-def _runs(runner: CellRunner | SubjectRunner) -> bool:
+def _runs(runner: Runner) -> bool:
     """Whether a cell runs on a tame batch, so that its path is there and refused another one."""
     try:
         runner.run(*tame_batch(runner.cell))

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import CellRunner
-    from lossfuzz.harness.subjects.subject import SubjectRunner
+    from lossfuzz.harness.execution import Runner
 
 _SHOWS = {kinds.SATURATION: (kinds.SATURATION, kinds.INACCURATE_LOSS)}
 """Kinds that a single row cannot show, and what it shows instead."""
@@ -31,7 +30,7 @@ _COPIES = (1, 2, 8, 64, 512, 4096)
 """Rows of a reduced loss's batch, all of them the same."""
 
 
-def reduced(finding: Finding, runner: CellRunner | SubjectRunner) -> Finding:
+def reduced(finding: Finding, runner: Runner) -> Finding:
     """The same kind of finding on a row of one to three classes, if there is one; else itself.
 
     A mode disagreement is left as it is, for it needs the other modes; so is a refusal. Of a
@@ -54,7 +53,7 @@ def reduced(finding: Finding, runner: CellRunner | SubjectRunner) -> Finding:
     return finding
 
 
-def _of_copies(finding: Finding, runner: CellRunner | SubjectRunner) -> Finding:
+def _of_copies(finding: Finding, runner: Runner) -> Finding:
     whole = (runner.cell.format.cast(finding.logits), _weights(finding))
     for copies in _COPIES:
         if copies > max(finding.batch_rows, 1):
@@ -102,7 +101,7 @@ def _candidates(
 
 def _first_that_shows(
     finding: Finding,
-    runner: CellRunner | SubjectRunner,
+    runner: Runner,
     candidates: list[tuple[NDArray[Any], NDArray[np.float64]]],
 ) -> Finding | None:
     try:
@@ -122,7 +121,7 @@ def _first_that_shows(
 
 def _prepared(
     finding: Finding,
-    runner: CellRunner | SubjectRunner,
+    runner: Runner,
     candidates: list[tuple[NDArray[Any], NDArray[np.float64]]],
 ) -> Prepared:
     loss = runner.cell.path.loss

@@ -439,7 +439,7 @@ def hello() -> dict[str, Any]:
         for device in tf.config.list_logical_devices(kind)
     ]
     return dict(
-        answer, versions=_versions(tf.__version__), devices=devices, cpu_features=_cpu_features()
+        answer, versions=_versions(tf.__version__), devices=devices, cpu_features=cpu_features()
     )
 
 
@@ -455,7 +455,7 @@ def _versions(tensorflow: str) -> dict[str, str]:
     return found
 
 
-def _cpu_features() -> list[str]:
+def cpu_features() -> list[str]:
     """What arithmetic can depend on; nothing where the system does not list it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as listing:  # noqa: PTH123
         for line in listing:

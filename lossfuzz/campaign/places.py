@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
+from lossfuzz.harness.subjects.server import cpu_features
 from lossfuzz.harness.subjects.subject import start_subject
 
 
@@ -27,8 +29,14 @@ def describe(wanted: list[str], pythons: list[str]) -> dict[str, Any]:
     """
     tf = start_tensorflow()
     here = list(dict.fromkeys(device_named(tf, name) for name in wanted)) or devices(tf)
-    environment: dict[str, Any] = {"versions": versions(), "devices": devices(tf)}
-    places, programs = list(here), {}
+    environment: dict[str, Any] = {
+        "versions": versions(),
+        "devices": devices(tf),
+        "cpu_features": cpu_features(),
+        "flags": {name: value for name, value in sorted(os.environ.items()) if _matters(name)},
+    }
+    places = list(here)
+    programs: dict[str, str] = {}
     for python in pythons:
         with start_subject(python) as running:
             subject = running.subject
@@ -42,6 +50,11 @@ def describe(wanted: list[str], pythons: list[str]) -> dict[str, Any]:
             "cpu_features": list(subject.cpu_features),
         }
     return {"devices": places, "pythons": programs, "environment": environment}
+
+
+def _matters(variable: str) -> bool:
+    """Whether an environment variable may change what TensorFlow computes."""
+    return variable.startswith(("TF_", "XLA_", "KERAS_", "CUDA_"))
 
 
 def _short(name: str) -> str:
