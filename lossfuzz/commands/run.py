@@ -140,6 +140,7 @@ def write(result: RunResult, folder: Path) -> list[Path]:
             unfinished.write_text(text + "\n", encoding="utf-8")
             unfinished.replace(path)
         except OSError as error:
+            unfinished.unlink(missing_ok=True)
             raise UsageError(f"cannot write {str(path)!r}: {error.strerror}") from None
         written.append(path)
     return written
