@@ -92,7 +92,10 @@ class SubjectProcess:
         """
         if not self.alive:
             raise SubjectDiedError(f"{self.python} has ended: start it anew")
-        os.ftruncate(self._errors, 0)  # what is told of a death shall belong to it
+        if (
+            self._deadline
+        ):  # what it said at its start may tell of a death before the first request
+            os.ftruncate(self._errors, 0)  # what is told of a later one shall belong to it
         self._timeout, self._deadline = timeout, time.monotonic() + timeout
         try:
             _stream(self._process.stdin).write(json.dumps(request).encode() + b"\n")
