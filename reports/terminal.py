@@ -111,7 +111,9 @@ def _version_table(result: RunResult) -> Table:
     """Subjects side by side; rows on which they differ stand out."""
     subjects = versions.subjects_of(result.cells)
     names = versions.headings(subjects, result.environment)
-    table = Table("path", "format", "modes", *map(escape, names), box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("path", "format", "modes", *map(escape, names)):
+        table.add_column(name, overflow="fold")
     for row in versions.version_rows(result.cells):
         texts = map(escape, (row.path, row.format, row.modes, *row.texts))
         table.add_row(*texts, style="bold yellow" if row.differs else None)
