@@ -11,7 +11,7 @@ from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.flags import LossErrors, flags_of
 from lossfuzz.harness.formats import format_of
 from lossfuzz.harness.gradients import gradient_errors
-from lossfuzz.harness.ulp import ulp_errors
+from lossfuzz.harness.ulp import absolute_errors, ulp_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,10 +79,8 @@ def measure(
     coarser = fmt if fmt.unit_roundoff >= loss_format.unit_roundoff else loss_format
     loss = observed_loss.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        error = np.abs(loss - reference.loss)
-        error[np.isnan(error)] = np.inf
         loss_ulp = ulp_errors(loss, reference.loss, loss_format)
-        error[loss_ulp == 0] = 0  # the right infinity
+        error = absolute_errors(loss, reference.loss, loss_ulp)
         scale = np.maximum(coarser.unit_roundoff * conditions.loss, loss_format.smallest_subnormal)
         gradient = gradient_errors(observed_gradient, reference, labels, conditions)
         losses = LossErrors(

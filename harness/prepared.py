@@ -44,6 +44,7 @@ class Prepared:
     conditions: Conditions
     recipe: dict[str, Any]
     documented_rows: dict[str, tuple[LossSpec, Reference]] = field(default_factory=dict)
+    _documented: dict[str, Reference] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -70,7 +71,8 @@ class Prepared:
         if loss.name not in self.documented_rows:
             rows = row_reference(loss, self.rows, self.targets, tight_gradient=False)
             self.documented_rows[loss.name] = loss, rows
-        return reduced_reference(self.documented_rows[loss.name][1], loss)
+            self._documented[loss.name] = reduced_reference(rows, loss)
+        return self._documented[loss.name]
 
 
 def prepare(

@@ -206,10 +206,14 @@ def route_changes_of(cells: Iterable[CellResult]) -> list[RouteChange]:
 
 def worst_findings(cells: Iterable[CellResult]) -> list[Finding]:
     """The worst finding of each loss and kind over some cells, defects before inaccuracies."""
+    return worst_of(finding for result in cells for finding in result.findings.values())
+
+
+def worst_of(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst of each loss and kind among findings; of equals, the first one."""
     worst: dict[tuple[str, str, str], Finding] = {}
-    for result in cells:
-        for finding in result.findings.values():
-            key = (finding.tier, finding.loss, finding.kind)
-            if key not in worst or finding.severity > worst[key].severity:
-                worst[key] = finding
+    for finding in findings:
+        key = (finding.tier, finding.loss, finding.kind)
+        if key not in worst or finding.severity > worst[key].severity:
+            worst[key] = finding
     return [worst[key] for key in sorted(worst)]

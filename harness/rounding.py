@@ -13,7 +13,7 @@ import numpy as np
 
 from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.formats import format_of
-from lossfuzz.harness.ulp import ulp_errors
+from lossfuzz.harness.ulp import absolute_errors, ulp_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,9 +67,7 @@ def rounding_of(
     loss = observed_loss.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         loss_ulp = ulp_errors(loss, reference.loss, loss_format)
-        error = np.abs(loss - reference.loss)
-        error[np.isnan(error)] = np.inf
-        error[loss_ulp == 0] = 0  # the right infinity
+        error = absolute_errors(loss, reference.loss, loss_ulp)
         loss_mixed = error / (u * np.maximum(1, np.abs(reference.loss)))
         slopes = np.abs(observed_gradient.astype(np.float64) - reference.gradient)
         slopes[np.isnan(slopes)] = np.inf

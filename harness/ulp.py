@@ -108,6 +108,16 @@ def ulp_errors(
     return errors
 
 
+def absolute_errors(
+    observed: NDArray[np.float64], exact: NDArray[np.float64], in_ulps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``|computed - exact|``, by the same rules for NaN and infinity as the errors in ulps."""
+    errors: NDArray[np.float64] = np.abs(observed - exact)
+    errors[np.isnan(errors)] = np.inf
+    errors[in_ulps == 0] = 0  # the right infinity
+    return errors
+
+
 def round_scaled(mantissa: int, exponent: int, fmt: FloatFormat) -> float:
     """Correct rounding of ``mantissa * 2**exponent``, mantissa positive, ties to even.
 

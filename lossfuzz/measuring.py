@@ -129,15 +129,14 @@ class Measuring:
 
     def _measure_loss(self, prepared: Prepared, cells: list[CellResult], recipe: Recipe) -> None:
         """Run a batch through the cells of one loss, all modes of a path side by side."""
-        outcomes: dict[str, tuple[CellResult, Outcome]] = {}
+        outcomes: list[tuple[CellResult, Outcome]] = []
         for result, observed in self._observed(prepared, cells, recipe):
             if observed is not None:
                 started = time.perf_counter()
                 outcome = outcome_of(self.runner(result), prepared, observed)
-                outcomes[result.cell.name] = (result, outcome)
+                outcomes.append((result, outcome))
                 self.spend("measure", started)
-        by_path = sorted(outcomes.values(), key=lambda pair: cells.index(pair[0]))
-        for _, group in itertools.groupby(by_path, key=lambda pair: _path_and_device(pair[0])):
+        for _, group in itertools.groupby(outcomes, key=lambda pair: _path_and_device(pair[0])):
             self._summarise({result.cell.mode: (result, one) for result, one in group})
 
     def _observed(

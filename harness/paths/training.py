@@ -17,6 +17,7 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.subjects.server import noting, restart_loss_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +136,7 @@ class TrainedModel:
             self._received.assign(tf.fill(self._received.shape, math.nan))
             loss = math.nan
             for scale in _LOSS_SCALES:
-                scaled = _restart_loss_scale(self.model.optimizer, scale)
+                scaled = restart_loss_scale(self.model.optimizer, scale)
                 self.model.reset_metrics()
                 loss = self._train(targets)
                 skipped = bool(tf.reduce_all(tf.math.is_nan(self._received)))
@@ -152,8 +153,8 @@ class TrainedModel:
 
     def watch(self, logits: list[Any], losses: list[Any]) -> None:
         """Have every later step note the tensors that it computes; they are kept alive."""
-        self._table.call = _noting(self._table.call, logits)
-        self.model.compute_loss = _noting(self.model.compute_loss, losses)
+        self._table.call = noting(self._table.call, logits)
+        self.model.compute_loss = noting(self.model.compute_loss, losses)
 
 
 def traced(cell: Cell, logits: Any, targets: Any) -> list[tuple[Any, Any]]:
@@ -226,19 +227,6 @@ def _receiver(api: str, received: Any, options: dict[str, Any]) -> Any:
     return Receiver(**options)
 
 
-def _restart_loss_scale(optimizer: Any, scale: float) -> bool:
-    """Forget what earlier batches did to a dynamic loss scale; returns whether there is one."""
-    if hasattr(optimizer, "dynamic_scale"):
-        optimizer.dynamic_scale.assign(scale)
-        optimizer.step_counter.assign(0)
-        return True
-    if hasattr(optimizer, "dynamic_counter"):  # tf_keras gives out the scale as a copy only
-        optimizer._loss_scale.current_loss_scale.assign(scale)  # noqa: SLF001
-        optimizer.dynamic_counter.assign(0)
-        return True
-    return False
-
-
 def _on_device(train_step: Callable[[Any], Any], device: str) -> Callable[[Any], Any]:
     """The step on a device, also where it is traced: a traced body does not inherit it."""
     import tensorflow as tf
@@ -250,15 +238,3 @@ def _on_device(train_step: Callable[[Any], Any], device: str) -> Callable[[Any],
             return train_step(data)
 
     return placed  # type: ignore[no-any-return]
-
-
-def _noting(function: Callable[..., Any], results: list[Any]) -> Callable[..., Any]:
-    import tensorflow as tf
-
-    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-    @wraps(function)
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        results.append(function(*args, **kwargs))
-        return results[-1]
-
-    return noted  # type: ignore[no-any-return]

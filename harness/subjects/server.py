@@ -292,8 +292,8 @@ class Script:
         noted: tuple[list[Any], list[Any]] = ([], [])
         with self._policy():
             names = self._made(rows, targets)
-            names["embedding"].call = _noting(names["embedding"].call, noted[0])
-            names["model"].compute_loss = _noting(names["model"].compute_loss, noted[1])
+            names["embedding"].call = noting(names["embedding"].call, noted[0])
+            names["model"].compute_loss = noting(names["model"].compute_loss, noted[1])
             self._train(names, rows, targets)
         return noted[0][-1], noted[1][-1]  # those before are of Keras's own dry runs
 
@@ -335,7 +335,7 @@ class Script:
         names["embedding"].embeddings.assign(tf.cast(rows, tf.float32))
         names["gradient"].assign(tf.fill(rows.shape, math.nan))
         for scale in _LOSS_SCALES:
-            scaled = _restart_loss_scale(names["model"].optimizer, scale)
+            scaled = restart_loss_scale(names["model"].optimizer, scale)
             names["model"].reset_metrics()
             exec(self._training, names)  # noqa: S102 - what the client was told to run
             names["loss"] = float(names["loss"])
@@ -343,7 +343,7 @@ class Script:
                 break
 
 
-def _restart_loss_scale(optimizer: Any, scale: float) -> bool:
+def restart_loss_scale(optimizer: Any, scale: float) -> bool:
     """Forget what earlier batches did to a dynamic loss scale; returns whether there is one."""
     if hasattr(optimizer, "dynamic_scale"):
         optimizer.dynamic_scale.assign(scale)
@@ -356,7 +356,8 @@ def _restart_loss_scale(optimizer: Any, scale: float) -> bool:
     return False
 
 
-def _noting(function: Callable[..., Any], results: list[Any]) -> Callable[..., Any]:
+def noting(function: Callable[..., Any], results: list[Any]) -> Callable[..., Any]:
+    """A function, whose results are also put into a list."""
     import tensorflow as tf
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]

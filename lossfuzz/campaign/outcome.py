@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.results import CellResult, RunResult, worst_findings
+from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,20 +74,11 @@ def joined(results: Sequence[RunResult]) -> RunResult:
         plan={**first.plan, "joined": plans},
         environment={**first.environment, "joined": [one.environment for one in results]},
         cells=list(cells.values()),
-        worst=_worst([finding for result in results for finding in result.worst]),
+        worst=worst_of(finding for result in results for finding in result.worst),
         interrupted=any(result.interrupted for result in results),
         reference_rows=rows,
         seconds={},
     )
-
-
-def _worst(findings: list[Finding]) -> list[Finding]:
-    worst: dict[tuple[str, str, str], Finding] = {}
-    for finding in findings:
-        key = (finding.tier, finding.loss, finding.kind)
-        if key not in worst or finding.severity > worst[key].severity:
-            worst[key] = finding
-    return [worst[key] for key in sorted(worst)]
 
 
 def reduction_key(finding: Finding) -> str:

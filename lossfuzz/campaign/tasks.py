@@ -9,6 +9,7 @@ them can be given the next of their tasks.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,11 @@ class Task:
 def tasks_of(plan: Plan) -> Iterator[Task]:
     """All tasks: every group for the first recipes, then for the next; endless without rows."""
     groups = _groups(plan)
+    recipes = math.inf if plan.rows is None else recipes_per_format(plan)
     number = 0
     for turn in itertools.count():
         first = turn * RECIPES_PER_TASK
-        if plan.rows is not None and first >= recipes_per_format(plan):
+        if first >= recipes:
             return
         for group, (paths, fmt, device) in enumerate(groups):
             yield Task(
