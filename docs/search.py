@@ -16,8 +16,8 @@ from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.prepared import prepare, prepare_targets
 from lossfuzz.plan import Plan
-from lossfuzz.reduction import reduced
 from lossfuzz.run import run
+from lossfuzz.shrinking import shrunk
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _made_small(finding: Finding, result: CellResult) -> Finding:
     comes near the format's end would show that instead.
     """
     if result.cell.path.loss.reduction is None:
-        small = reduced(finding, CellRunner(result.cell, result.documented))
+        small = shrunk(finding, CellRunner(result.cell, result.documented))
         return _levelled(small, result) if len(small.logits) > WIDE else small
     batch = expand(Recipe.from_json(finding.recipe))
     prepared = prepare(batch.logits, batch.labels, finding.recipe, result.cell.path.loss)
@@ -119,7 +119,7 @@ def _made_small(finding: Finding, result: CellResult) -> Finding:
             target=tuple(prepared.targets.weights[row].tolist()) if finding.target else (),
             label=int(prepared.row_labels[row]),
         )
-        small = reduced(one, CellRunner(result.cell, result.documented))
+        small = shrunk(one, CellRunner(result.cell, result.documented))
         if small.repeated:
             shown.append(small)
         if small.repeated and not small.by_design:

@@ -10,7 +10,7 @@ import numpy as np
 from lossfuzz.harness.formats import FloatFormat, format_of
 from lossfuzz.harness.layout import empty_rows
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.losses.reduced import row_factors
+from lossfuzz.harness.losses.reduced import row_factors, row_headroom
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.margins import margins_of, row_softmax
 from lossfuzz.harness.ulp import ulps
@@ -37,6 +37,10 @@ class Conditions:
         headroom: of the loss, times the rows that it sums; see `flags`.
         summed_rows: rows that a reduced loss sums; 0 for a loss of each row.
         one_sided: whether only the label's component of the gradient is negative.
+        out_of_range: shape ``[rows]``; where a user's formula itself leaves the format's range,
+            so that results need not be finite.
+        loss_scale: shape ``[rows]``, or ``[1]`` if reduced: what the loss's errors count against,
+            beside u: ``max(1, |loss|)``, or what rounding explains of a user's formula.
         scale: shape ``[rows]``, the largest magnitude that a gradient component can have.
         loss: shape ``[rows]``, or ``[1]`` if reduced: ``|loss| + sum_k |x_k g_k|``.
         margin: shape ``[rows]``, see `margins`.
@@ -56,6 +60,8 @@ class Conditions:
     headroom: float
     summed_rows: int
     one_sided: bool
+    out_of_range: NDArray[np.bool_]
+    loss_scale: Reals
     scale: Reals
     loss: Reals
     margin: Reals
@@ -72,6 +78,7 @@ def conditions_of(
     reference: Reference,
     loss: LossSpec = SOFTMAX_CROSS_ENTROPY,
     targets: Targets | None = None,
+    row_reference: Reference | None = None,
 ) -> Conditions:
     """The conditions of a batch ``[rows, classes]``.
 
@@ -81,11 +88,25 @@ def conditions_of(
         reference: of the loss.
         loss: that is measured.
         targets: for a loss other than that of integer labels.
+        row_reference: of a reduced loss, the exact values of its rows.
     """
     rows, classes = logits.shape
     fmt = format_of(logits)
     plain = targets is None or (loss.base or loss) is SOFTMAX_CROSS_ENTROPY
     scale = np.full(rows, loss.steepness / (classes if loss.averages else 1))
+    loss_scale = np.maximum(1, np.abs(reference.loss))
+    out_of_range = np.zeros(rows, np.bool_)
+    if loss.target == kinds.PROBABILITY and targets is not None:
+        loss_scale = np.maximum(loss_scale, _weighted_logits(logits, loss, targets))
+    if (base := loss.base or loss).derived is not None and targets is not None:
+        of_rows = row_reference or reference
+        explained = base.derived.rounding(base, logits, targets, of_rows)
+        loss_scale, scale = explained.loss, explained.gradient
+        out_of_range = explained.out_of_range
+        if loss.reduction:
+            total = (loss_scale * row_factors(loss.reduction, rows)).sum(keepdims=True)
+            loss_scale = np.fmax(total, np.abs(reference.loss))
+            out_of_range = np.full(rows, out_of_range.any())
     if loss.reduction:
         scale *= row_factors(loss.reduction, rows)
     spread, largest, smallest = (np.empty(rows) for _ in range(3))
@@ -109,9 +130,13 @@ def conditions_of(
     return Conditions(
         format=fmt,
         error_factor=loss.error_factor,
-        headroom=loss.headroom(classes) * (rows if loss.reduction else 1),
+        headroom=loss.headroom(classes) * (row_headroom(loss.reduction, rows)),
         summed_rows=rows if loss.reduction else 0,
-        one_sided=loss.target in (kinds.INDEX, kinds.ONE_HOT) and not loss.needs_mass,
+        one_sided=loss.target in (kinds.INDEX, kinds.ONE_HOT)
+        and not loss.needs_mass
+        and loss.derived is None,
+        out_of_range=out_of_range,
+        loss_scale=loss_scale,
         scale=scale,
         loss=condition,
         margin=margins_of(logits, labels, loss, reference, targets),
@@ -121,6 +146,21 @@ def conditions_of(
         per_ulp=per_ulp,
         per_condition=per_condition,
     )
+
+
+def _weighted_logits(logits: NDArray[Any], loss: LossSpec, targets: Targets) -> Reals:
+    """What ``x t`` weighs in the usual stable form, ``max(x, 0) - x t + log1p(exp(-|x|))``.
+
+    For a target between 0 and 1 it cancels all but digits of the loss, whatever is done about it:
+    the form is TensorFlow's own, and its error stays below u times this.
+    """
+    magnitudes = np.abs(logits.astype(np.float64))
+    between = (targets.weights > 0) & (targets.weights < 1) & np.isfinite(magnitudes)
+    weighed = np.where(between, magnitudes, 0.0) * targets.weights
+    rows = weighed.mean(axis=1) if loss.averages else weighed.sum(axis=1)
+    if loss.reduction is None:
+        return np.asarray(rows)
+    return np.asarray((rows * row_factors(loss.reduction, len(rows))).sum(keepdims=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +207,7 @@ def _fill_dense_block(
     spread = np.multiply(steepness, magnitudes).sum(axis=1)
     np.divide(1, ulps(steepness, floor.format), out=floor.per_ulp)
     wide = logits.astype(np.float64)
-    if loss.masks:
+    if loss.target not in kinds.BY_CLASS:
         probabilities = row_softmax(wide)
         magnitudes += (probabilities * magnitudes).sum(axis=1, keepdims=True)
     else:

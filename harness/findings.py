@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import struct
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,6 +119,23 @@ class Finding:
         return f"{self.path} {self.format} {self.mode} {self.device}"
 
     @property
+    def id(self) -> str:
+        """Eight hexadecimal digits of a hash of what is replayed: cell, kind, tier and rows.
+
+        The same on every machine; what was observed does not take part.
+        """
+        told = (self.path, self.format, self.mode, self.device, self.kind, self.tier, self.loss)
+        numbers = (*self.logits, *self.target)
+        sizes = (len(self.logits), self.label, self.batch_rows, int(self.repeated))
+        packed = struct.pack(f"<4q{len(numbers)}d", *sizes, *numbers)
+        return hashlib.sha256("\n".join(told).encode() + b"\0" + packed).hexdigest()[:8]
+
+    @property
+    def has_row(self) -> bool:
+        """Whether the row itself is known, and not only its recipe and number."""
+        return bool(self.logits)
+
+    @property
     def severity(self) -> tuple[bool, bool, float, int, float]:
         """Order of findings of one kind: worst last; of equals, the one that is easier to read."""
         return (
@@ -130,10 +149,12 @@ class Finding:
     def to_json(self, *, with_arrays: bool = True) -> dict[str, Any]:
         """The finding as JSON's types; infinities and NaN as the strings that float() reads.
 
+        It tells its `id` as well, which a record without its row could not be asked for.
+
         Args:
             with_arrays: whether to write the row itself; without, recipe and row number give it.
         """
-        record = asdict(self)
+        record = {"id": self.id, **asdict(self)}
         for name, value in record.items():
             if isinstance(value, float):
                 record[name] = json_number(value)
@@ -145,12 +166,12 @@ class Finding:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Finding:
-        """The finding that `to_json` wrote with its arrays."""
-        read = dict(record)
+        """The finding that `to_json` wrote; without its arrays it has no row."""
+        read = {name: value for name, value in record.items() if name != "id"}
         for name in _NUMBERS:
             read[name] = float(read[name])
         for name in _ARRAYS:
-            read[name] = tuple(float(value) for value in read[name])
+            read[name] = tuple(float(value) for value in read.get(name, ()))
         return cls(**read)
 
 

@@ -56,6 +56,8 @@ def flags_of(
     finite_loss = np.isfinite(loss.observed)
     loss_beyond = (loss.mixed > bound) & finite_loss
     excused = _out_of_range(loss, reference, conditions)
+    if conditions.out_of_range.any():
+        excused |= ~finite_loss & conditions.out_of_range[: len(finite_loss)]
     collapsed = (loss.observed == 0) & (reference.loss > loss.format.smallest_subnormal / 2)
     low = loss_beyond & reference.judged & ~collapsed & (loss.observed < reference.loss)
     of_rows = len(loss.observed) == len(low)  # a reduced loss has no second one to compare with
@@ -77,7 +79,7 @@ def flags_of(
 
     defects = {
         kinds.NON_FINITE_LOSS: ~finite_loss & (loss.ulp > 0) & ~excused,
-        kinds.NON_FINITE_GRADIENT: ~gradient.finite,
+        kinds.NON_FINITE_GRADIENT: ~gradient.finite & ~conditions.out_of_range,
         kinds.LOSS_COLLAPSE: collapsed & loss_beyond,
         kinds.SATURATION: saturated,
         kinds.GRADIENT_COLLAPSE: vanished & beyond,
@@ -96,6 +98,8 @@ def flags_of(
         kinds.INACCURATE_LOSS: (loss.ulp > 2 * bound) & finite_loss & ~loss_beyond & ~collapsed,
         kinds.INACCURATE_GRADIENT: strict_gradient & ~beyond,
     }
+    if conditions.out_of_range.any():
+        inaccuracies[kinds.NON_FINITE_GRADIENT] = ~gradient.finite & conditions.out_of_range
     return (
         {kind: rows & reference.judged for kind, rows in defects.items()},
         {kind: rows & reference.judged for kind, rows in inaccuracies.items()},

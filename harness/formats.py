@@ -112,6 +112,19 @@ def format_named(name: str) -> FloatFormat:
     raise ValueError(f"unknown format {name!r}; known formats: {known}")
 
 
+def training_format(name: str | FloatFormat) -> FloatFormat:
+    """The format of that name, if losses are measured in it.
+
+    Raises:
+        ValueError: they are not; the message lists the formats that they are measured in.
+    """
+    for candidate in TRAINING_FORMATS:
+        if name in (candidate, candidate.name, candidate.dtype_name):
+            return candidate
+    known = ", ".join(candidate.dtype_name for candidate in TRAINING_FORMATS)
+    raise ValueError(f"unknown format {name!r}; known formats: {known}")
+
+
 def format_of(array: Any) -> FloatFormat:
     """The format that an array is stored in."""
     return format_named(np.asarray(array).dtype.name)

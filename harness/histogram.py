@@ -25,6 +25,12 @@ ZERO_BIN = 0
 INFINITE_BIN = _BINS - 1
 """Where wrong infinities and NaNs count."""
 
+NO_OCTAVE = -11
+"""Where `Octaves` count errors below ``2**-10`` ulp, or none."""
+
+INFINITE_OCTAVE = _HIGHEST_EXPONENT + 1
+"""Where `Octaves` count wrong infinities and NaNs."""
+
 
 @dataclass(slots=True)
 class Histogram:
@@ -94,3 +100,55 @@ def upper_edge(index: int) -> float:
         return math.inf
     octave, step = divmod(_FIRST + index, 1 << _BINS_PER_OCTAVE_BITS)
     return math.ldexp(1 + step / (1 << _BINS_PER_OCTAVE_BITS), octave - 1023)
+
+
+@dataclass(slots=True)
+class Octaves:
+    """The same counts by whole octaves, for what is kept in many copies.
+
+    Attributes:
+        counts: exponent e to how many errors lie in ``[2**e, 2**(e + 1))``; `NO_OCTAVE` for
+            smaller ones and `INFINITE_OCTAVE` for infinities; merging adds them exactly.
+    """
+
+    counts: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Octaves:
+        """The counts of a histogram, its bins joined."""
+        occupied = np.flatnonzero(histogram.counts)
+        octaves = _LOWEST_EXPONENT + ((occupied - 1) >> _BINS_PER_OCTAVE_BITS)
+        octaves = np.maximum(octaves, NO_OCTAVE)
+        octaves[occupied == INFINITE_BIN] = INFINITE_OCTAVE
+        sums = np.zeros(INFINITE_OCTAVE - NO_OCTAVE + 1, np.int64)
+        np.add.at(sums, octaves - NO_OCTAVE, histogram.counts[occupied])
+        return cls({int(at) + NO_OCTAVE: int(sums[at]) for at in np.flatnonzero(sums)})
+
+    def merge(self, other: Octaves) -> None:
+        """Add the counts of another one."""
+        for octave, count in other.counts.items():
+            self.counts[octave] = self.counts.get(octave, 0) + count
+
+    @property
+    def total(self) -> int:
+        """How many errors were counted."""
+        return sum(self.counts.values())
+
+    def to_json(self) -> list[list[int]]:
+        """Runs of occupied octaves: the first one's exponent, then the counts."""
+        runs: list[list[int]] = []
+        last = NO_OCTAVE - 2
+        for octave, count in sorted(self.counts.items()):
+            if octave == last + 1:
+                runs[-1].append(count)
+            else:
+                runs.append([octave, count])
+            last = octave
+        return runs
+
+    @classmethod
+    def from_json(cls, record: list[list[int]]) -> Octaves:
+        """The counts that `to_json` wrote."""
+        return cls(
+            {first + place: count for first, *run in record for place, count in enumerate(run)}
+        )

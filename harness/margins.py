@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def margins_of(
             # log(exp(loss) - 1), without overflow and without cancellation
             return np.asarray(reference.loss + np.log(-np.expm1(-reference.loss)))
         wide = logits.astype(np.float64)
-        if not loss.masks and targets is not None:
+        if loss.target in kinds.BY_CLASS and targets is not None:
             return np.asarray(((1 - 2 * np.round(targets.weights)) * wide).max(axis=1))
         index = np.arange(len(labels))
         chosen = wide[index, labels]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.conditions import Conditions
+    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.histogram import Histogram
     from lossfuzz.harness.reference.judge import Reference
 
     Flags = NDArray[np.bool_]
     Reals = NDArray[np.float64]
+
+_ROOM = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Measurement:
         judged: shape ``[rows]``; rows with an exact value, the only ones that count below.
         loss_ulp: shape ``[rows]``, in ulps of the loss's format; of a reduced loss ``[1]``, as
             are the next two.
-        loss_mixed: in units of ``u * max(1, |exact|)``.
+        loss_mixed: in units of ``u * max(1, |exact|)``, or as `Conditions.loss_scale` says.
         loss_scaled: divided by the loss's condition, ``u * (|loss| + sum_k |x_k g_k|)``.
         gradient_ulp: shape ``[rows]``, the largest component's, in ulps of the logits' format.
         gradient_mixed: the same in units of u and of the largest possible component.
@@ -42,6 +45,7 @@ class Measurement:
         zero_gradient: shape ``[rows]``; every component of the gradient is exactly 0.
         defects: kind to flags, shape ``[rows]``.
         inaccuracies: kind to flags, shape ``[rows]``.
+        excused: shape ``[rows]``; rows whose defects count as inaccuracies.
     """
 
     judged: Flags
@@ -56,6 +60,7 @@ class Measurement:
     zero_gradient: Flags
     defects: dict[str, Flags]
     inaccuracies: dict[str, Flags]
+    excused: Flags
 
 
 def measure(
@@ -86,7 +91,7 @@ def measure(
         losses = LossErrors(
             observed=loss,
             ulp=loss_ulp,
-            mixed=error / (coarser.unit_roundoff * np.maximum(1, np.abs(reference.loss))),
+            mixed=error / (coarser.unit_roundoff * conditions.loss_scale),
             scaled=error / scale,
             format=loss_format,
         )
@@ -110,7 +115,31 @@ def measure(
         zero_gradient=gradient.largest_observed == 0,
         defects=defects,
         inaccuracies=inaccuracies,
+        excused=np.zeros_like(reference.judged),
     )
+
+
+def at_the_end_of_range(logits: NDArray[Any], fmt: FloatFormat) -> Flags:
+    """Which rows ``[rows, classes]`` hold a finite logit within a factor of 8 of overflow.
+
+    There differences, multiples and sums of logits overflow in one sound loss or the other.
+    """
+    magnitudes = np.abs(logits.astype(np.float64))
+    end = fmt.largest_finite / _ROOM
+    return np.asarray(((magnitudes > end) & np.isfinite(magnitudes)).any(axis=1))
+
+
+def excused(measurement: Measurement, rows: Flags) -> Measurement:
+    """The same with what some rows show counted as inaccuracies; all rows, of a reduced loss."""
+    if not rows.any():
+        return measurement
+    if len(measurement.loss_ulp) != len(rows):
+        rows = np.ones_like(rows)
+    defects, inaccuracies = dict(measurement.defects), dict(measurement.inaccuracies)
+    for kind, flagged in measurement.defects.items():
+        inaccuracies[kind] = (flagged & rows) | inaccuracies.get(kind, False)
+        defects[kind] = flagged & ~rows
+    return replace(measurement, defects=defects, inaccuracies=inaccuracies, excused=rows)
 
 
 def disagreements(measured: dict[str, Measurement]) -> dict[str, Flags]:
@@ -129,6 +158,6 @@ def disagreements(measured: dict[str, Measurement]) -> dict[str, Flags]:
     best = np.minimum.reduce(list(errors.values()))
     with np.errstate(invalid="ignore"):
         return {
-            mode: one.judged & (errors[mode] - best > 2 * one.bound)
+            mode: one.judged & ~one.excused & (errors[mode] - best > 2 * one.bound)
             for mode, one in measured.items()
         }

@@ -11,7 +11,7 @@ import numpy as np
 from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, INACCURACY, REFUSAL, Finding
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.measure import Measurement, measure
+from lossfuzz.harness.measure import Measurement, at_the_end_of_range, excused, measure
 from lossfuzz.harness.rounding import Rounding, rounding_of
 
 if TYPE_CHECKING:
@@ -154,17 +154,21 @@ def outcome_of(runner: Runner, prepared: Prepared, observed: Observed | None = N
     if observed is None:
         observed = runner.run(prepared.logits, prepared.fed)
     documented = runner.documented
+    measurement = measure(
+        observed.loss,
+        observed.gradient,
+        prepared.reference,
+        prepared.row_labels,
+        prepared.conditions,
+    )
+    if runner.cell.path.own:  # the libraries' losses are held to every finite row
+        at_end = at_the_end_of_range(prepared.rows, runner.cell.format)
+        measurement = excused(measurement, at_end)
     return Outcome(
         runner=runner,
         prepared=prepared,
         observed=observed,
-        measurement=measure(
-            observed.loss,
-            observed.gradient,
-            prepared.reference,
-            prepared.row_labels,
-            prepared.conditions,
-        ),
+        measurement=measurement,
         rounding=None
         if documented is runner.cell.path.loss
         else rounding_of(observed.loss, observed.gradient, documented, prepared),

@@ -107,7 +107,7 @@ def prepare_targets(
         targets=targets,
         row_reference=found,
         reference=reference,
-        conditions=conditions_of(rows, targets.labels, reference, loss, targets),
+        conditions=conditions_of(rows, targets.labels, reference, loss, targets, found),
         recipe=recipe,
     )
 
@@ -116,6 +116,8 @@ def _with_exact_values(
     rows: NDArray[Any], targets: Targets, loss: LossSpec
 ) -> tuple[NDArray[Any], Targets]:
     judged = has_exact_value(loss, rows, targets)
+    if loss.base is not None and loss.base.derived is not None:
+        judged = row_reference(loss, rows, targets).judged
     if judged.all() or not judged.any():
         return rows, targets
     chosen = np.where(judged, np.arange(len(rows)), np.flatnonzero(judged)[0])

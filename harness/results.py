@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.causes import Cause
 from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.findings import DEFECT, REFUSAL, Finding
+from lossfuzz.harness.cliffs import CLIFF_KINDS, Cliff
+from lossfuzz.harness.findings import CRASH, DEFECT, REFUSAL, TIMEOUT, Finding
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.outcome import refusal_of
 from lossfuzz.harness.paths.table import path_named
@@ -32,6 +34,8 @@ class CellResult:
         unavailable: why the cell could not run; None if it could.
         summary: its statistics.
         findings: kind and tier to the worst finding.
+        searched: rows of mutated recipes, which add findings but count in no statistics.
+        cliffs: the exact margins at which it breaks; empty unless they were looked for.
     """
 
     cell: Cell
@@ -39,6 +43,8 @@ class CellResult:
     unavailable: str | None = None
     summary: Summary = field(default_factory=Summary)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    searched: int = 0
+    cliffs: tuple[Cliff, ...] = ()
 
     @property
     def documented(self) -> LossSpec:
@@ -63,9 +69,14 @@ class CellResult:
             if kept is None or finding.severity > kept.severity:
                 self.findings[kind, tier] = finding
 
-    def refuse(self, runner: Runner, prepared: Prepared, error: Exception) -> None:
+    def refuse(
+        self, runner: Runner, prepared: Prepared, error: Exception, *, counted: bool = True
+    ) -> None:
         """Count a batch that the path refused; the first one is kept as a finding."""
-        self.summary.add_refusal(len(prepared.row_labels))
+        if counted:
+            self.summary.add_refusal(len(prepared.row_labels), family=prepared.recipe["family"])
+        else:
+            self.searched += len(prepared.row_labels)
         if (REFUSAL, DEFECT) not in self.findings:
             self.findings[REFUSAL, DEFECT] = refusal_of(runner, prepared, error)
 
@@ -78,6 +89,8 @@ class CellResult:
         self.summary.merge(other.summary)
         self.route = self.route or other.route
         self.unavailable = self.unavailable or other.unavailable
+        self.searched += other.searched
+        self.cliffs = self.cliffs or other.cliffs
         for key, finding in other.findings.items():
             kept = self.findings.get(key)
             if kept is None or finding.severity > kept.severity:
@@ -100,6 +113,8 @@ class CellResult:
             unavailable=record["unavailable"],
             summary=Summary.from_json(record["summary"]),
             findings={(one.kind, one.tier): one for one in found},
+            searched=record.get("searched", 0),
+            cliffs=tuple(Cliff.from_json(one) for one in record.get("cliffs", ())),
         )
 
     def to_json(self, *, with_findings: bool = False) -> dict[str, Any]:
@@ -119,6 +134,8 @@ class CellResult:
             "operations": list(self.route.operations) if self.route else [],
             "unavailable": self.unavailable,
             "summary": self.summary.to_json(),
+            "searched": self.searched,
+            "cliffs": [cliff.to_json() for cliff in self.cliffs],
         }
 
 
@@ -132,9 +149,12 @@ class RunResult:
         cells: in the plan's order.
         worst: the worst finding of each loss, kind and tier over all cells, made small where
             possible.
+        causes: what goes wrong, each with one row; see `causes`.
         interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
+        progress: how much of a campaign is done, in a sentence; empty once all is, or for a run
+            that is no campaign.
     """
 
     plan: dict[str, Any]
@@ -144,6 +164,8 @@ class RunResult:
     interrupted: bool
     reference_rows: dict[str, int]
     seconds: dict[str, float]
+    causes: list[Cause] = field(default_factory=list)
+    progress: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -157,6 +179,29 @@ class RunResult:
             result for result in self.cells if any(tier == DEFECT for _, tier in result.findings)
         ]
 
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> RunResult:
+        """The results that `to_json` wrote: without times, and only some findings have rows.
+
+        Raises:
+            ValueError: it names a path, format, mode or kind that is not known here.
+            KeyError: it lacks a part.
+        """
+        cells = [CellResult.from_json({**one, "findings": []}) for one in record["cells"]]
+        by_name = {one.cell.name: one for one in cells}
+        for one in map(Finding.from_json, record["findings"]):
+            by_name[one.cell_name].findings[one.kind, one.tier] = one
+        return cls(
+            plan=record["plan"],
+            environment=record["environment"],
+            cells=cells,
+            worst=[Finding.from_json(one) for one in record["worst"]],
+            causes=[Cause.from_json(one) for one in record.get("causes", ())],
+            interrupted=record["interrupted"],
+            reference_rows=record["reference_rows"],
+            seconds={},
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the times, so that one plan gives one file."""
         return {
@@ -168,8 +213,27 @@ class RunResult:
             "route_changes": [asdict(change) for change in route_changes_of(self.cells)],
             "cells": [result.to_json() for result in self.cells],
             "worst": [finding.to_json() for finding in self.worst],
+            "causes": [cause.to_json() for cause in self.causes],
             "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
+
+
+def cells_to_walk(cells: Iterable[CellResult]) -> list[CellResult]:
+    """The cells whose cliffs are worth finding: they showed a defect that begins at a margin.
+
+    Those that XLA would have to compile once more, whose process died, or whose rows cannot be
+    told apart within a batch are left out; `lossfuzz cliffs` finds theirs.
+    """
+    return [
+        result
+        for result in cells
+        if result.unavailable is None
+        and result.cell.mode != "xla"
+        and not result.cell.subject
+        and result.cell.path.loss.reduction is None
+        and any((kind, DEFECT) in result.findings for kind in CLIFF_KINDS)
+        and not any((kind, DEFECT) in result.findings for kind in (CRASH, TIMEOUT))
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.breakdown import Breakdown
 from lossfuzz.harness.findings import json_number
-from lossfuzz.harness.histogram import Histogram
+from lossfuzz.harness.histogram import Histogram, Octaves
+from lossfuzz.harness.stability import StabilityMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,8 @@ class Summary:
             infinity if it never did.
         zero_margin: the same for a gradient that is exactly 0 in every component.
         plateau: smallest loss at which the path saturated; infinity if it never did.
+        families: name of a family of logits to its share of the figures.
+        stability: worst errors by number of classes and margin.
     """
 
     rows: int = 0
@@ -57,6 +61,8 @@ class Summary:
     vanishing_margin: float = math.inf
     zero_margin: float = math.inf
     plateau: float = math.inf
+    families: dict[str, Breakdown] = field(default_factory=dict)
+    stability: StabilityMap = field(default_factory=StabilityMap)
 
     def add(
         self,
@@ -64,19 +70,37 @@ class Summary:
         observed_loss: NDArray[Any],
         conditions: Conditions,
         rounding: Rounding | None = None,
+        *,
+        family: str = "",
     ) -> None:
-        """Count one batch."""
+        """Count one batch, which is all of one family; empty if that is not known."""
         judged = measurement.judged
-        self.rows += len(judged)
-        self.judged += int(judged.sum())
-        self.loss_ulp.add(measurement.loss_ulp[judged[: len(measurement.loss_ulp)]])
-        self.gradient_ulp.merge(measurement.gradient_ulps)
+        loss_ulp = Histogram()
+        loss_ulp.add(measurement.loss_ulp[judged[: len(measurement.loss_ulp)]])
+        largest = {}
         for name in _MEASURES:
             values = getattr(measurement, name)
             values = values[judged[: len(values)]]
             if values.size:
-                self.largest[name] = max(self.largest.get(name, 0.0), float(values.max()))
-        _count(self.defects, measurement.defects)
+                largest[name] = float(values.max())
+                self.largest[name] = max(self.largest.get(name, 0.0), largest[name])
+        part = Breakdown(
+            rows=len(judged),
+            judged=int(judged.sum()),
+            loss_mixed=largest.get("loss_mixed", 0.0),
+            gradient_mixed=largest.get("gradient_mixed", 0.0),
+        )
+        _count(part.defects, measurement.defects)
+        self.rows += part.rows
+        self.judged += part.judged
+        self.loss_ulp.merge(loss_ulp)
+        self.gradient_ulp.merge(measurement.gradient_ulps)
+        if family:
+            part.loss_ulp = Octaves.of(loss_ulp)
+            part.gradient_ulp = Octaves.of(measurement.gradient_ulps)
+            self._family(family).merge(part)
+        self.stability.add(measurement, conditions)
+        _add_counts(self.defects, part.defects)
         _count(self.inaccuracies, measurement.inaccuracies)
         collapsed = measurement.defects[kinds.GRADIENT_COLLAPSE] & (conditions.margin > 0)
         self.vanishing_margin = min(self.vanishing_margin, _smallest(conditions.margin[collapsed]))
@@ -102,11 +126,17 @@ class Summary:
         designed = {kind: rows & rounding.by_design for kind, rows in measurement.defects.items()}
         _count(self.by_design, designed)
 
-    def add_refusal(self, rows: int) -> None:
+    def _family(self, name: str) -> Breakdown:
+        return self.families.setdefault(name, Breakdown())
+
+    def add_refusal(self, rows: int, *, family: str = "") -> None:
         """Count a batch that the path refused: none of its rows has a result."""
         self.rows += rows
         self.judged += rows
-        self.defects[kinds.REFUSAL] = self.defects.get(kinds.REFUSAL, 0) + rows
+        refused = {kinds.REFUSAL: rows}
+        _add_counts(self.defects, refused)
+        if family:
+            self._family(family).merge(Breakdown(rows=rows, judged=rows, defects=refused))
 
     def merge(self, other: Summary) -> None:
         """Add another summary of the same cell; associative and commutative."""
@@ -123,11 +153,13 @@ class Summary:
             (self.inaccuracies, other.inaccuracies),
             (self.by_design, other.by_design),
         ):
-            for kind, count in theirs.items():
-                mine[kind] = mine.get(kind, 0) + count
+            _add_counts(mine, theirs)
         self.vanishing_margin = min(self.vanishing_margin, other.vanishing_margin)
         self.zero_margin = min(self.zero_margin, other.zero_margin)
         self.plateau = min(self.plateau, other.plateau)
+        for name, part in other.families.items():
+            self._family(name).merge(part)
+        self.stability.merge(other.stability)
 
     def rate(self, kind: str) -> float:
         """Share of judged rows that show a kind as a defect; NaN if no row was judged."""
@@ -162,11 +194,14 @@ class Summary:
             "vanishing_margin": json_number(self.vanishing_margin),
             "zero_margin": json_number(self.zero_margin),
             "plateau": json_number(self.plateau),
+            "families": {name: part.to_json() for name, part in self.families.items()},
+            "stability": self.stability.to_json(),
         }
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Summary:
-        """The summary that `to_json` wrote."""
+        """The summary that `to_json` wrote; records of before families were kept lack them."""
+        families = record.get("families", {})
         return cls(
             rows=record["rows"],
             judged=record["judged"],
@@ -181,6 +216,8 @@ class Summary:
             vanishing_margin=float(record["vanishing_margin"]),
             zero_margin=float(record["zero_margin"]),
             plateau=float(record["plateau"]),
+            families={name: Breakdown.from_json(part) for name, part in families.items()},
+            stability=StabilityMap.from_json(record.get("stability", {})),
         )
 
 
@@ -201,3 +238,8 @@ def _smallest(values: NDArray[np.float64]) -> float:
 def _count(counts: dict[str, int], flags: dict[str, NDArray[np.bool_]]) -> None:
     for kind, rows in flags.items():
         counts[kind] = counts.get(kind, 0) + int(rows.sum())
+
+
+def _add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
+    for kind, count in more.items():
+        counts[kind] = counts.get(kind, 0) + count

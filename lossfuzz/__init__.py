@@ -10,7 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lossfuzz.checking import LossDefect, LossRefusal, check
+    from lossfuzz.harness.backend import BackendError
     from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, BINARY64, FloatFormat
+    from lossfuzz.harness.formula.spec import formula
     from lossfuzz.harness.reference.judge import Reference, reference_of
     from lossfuzz.plan import Plan
     from lossfuzz.run import run
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "lossfuzz.checking": ("LossDefect", "LossRefusal", "check"),
+    "lossfuzz.harness.backend": ("BackendError",),
     "lossfuzz.harness.formats": ("BFLOAT16", "BINARY16", "BINARY32", "BINARY64", "FloatFormat"),
+    "lossfuzz.harness.formula.spec": ("formula",),
     "lossfuzz.harness.reference.judge": ("Reference", "reference_of"),
     "lossfuzz.plan": ("Plan",),
     "lossfuzz.run": ("run",),
@@ -35,15 +41,20 @@ __all__ = [
     "BINARY16",
     "BINARY32",
     "BINARY64",
+    "BackendError",
     "Batch",
     "Case",
     "FloatFormat",
+    "LossDefect",
+    "LossRefusal",
     "Plan",
     "Recipe",
     "Reference",
     "cases",
+    "check",
     "expand",
     "floats",
+    "formula",
     "labels",
     "logits",
     "recipes",

@@ -1,4 +1,4 @@
-"""The audit: a campaign's own rows, checked against mpmath while it runs.
+"""The audit: a campaign's own rows, checked against mpmath while it runs; formulas against Arb.
 
 Checked are a random few rows of every batch, and every row that became a finding: that each value
 lies within the bound that is claimed for it, and that it rounds as the exact value does. The
@@ -23,6 +23,7 @@ from lossfuzz.harness.reference import kernel
 from lossfuzz.harness.reference.enclosed import RELATIVE_BOUND, evaluate_rows
 from lossfuzz.harness.reference.exact import correctly_rounded_row
 from lossfuzz.harness.reference.numbers import mpmath_numbers
+from lossfuzz.harness.reference.series import is_outside, textbook_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +45,9 @@ mpmath does 50,000 to 100,000 logits a second, so this is a fraction of a millis
 _ENCLOSED_SHARE = 1 / 12
 """Of them for losses over enclosures, which take mpmath so many times as long."""
 
+
+_FORMULA_COMPONENTS = 8
+"""Of a user's formula's gradient in each row; every one costs an evaluation of the formula."""
 
 _AUDIT_NUMBERS = mpmath_numbers(320)
 
@@ -102,6 +106,10 @@ def _audit_enclosed_rows(
     """
     if not rows.size:
         return
+    if loss.derived is not None:
+        for row in rows.tolist():
+            _audit_formula_row(prepared, loss, reference, row)
+        return
     targets = prepared.targets.take(rows)
     exact_loss, exact_gradient = evaluate_rows(loss, prepared.rows[rows], targets, _AUDIT_NUMBERS)
     slope = reference.relative_bound * steepness
@@ -117,6 +125,27 @@ def _audit_enclosed_rows(
                 f"the reference has {what} outside its bound, by mpmath: {loss.name} of logits "
                 f"{prepared.rows[row].astype(np.float64).tolist()} with target "
                 f"{prepared.targets.weights[row].tolist()} (row {row} of {prepared.recipe})"
+            )
+
+
+def _audit_formula_row(prepared: Prepared, loss: LossSpec, reference: Reference, row: int) -> None:
+    """Check a row of a user's formula against its Taylor series over Arb, in some components."""
+    logits, weights = prepared.rows[row].astype(np.float64), prepared.targets.weights[row]
+    spread = np.linspace(0, logits.size - 1, min(logits.size, _FORMULA_COMPONENTS)).astype(int)
+    columns = sorted({int(prepared.row_labels[row]), *spread.tolist()})
+    exact, slopes = textbook_row(loss, logits, weights, columns)
+    pairs = [("the loss", float(reference.loss[row]), exact)]
+    pairs += [
+        ("a gradient component", float(reference.gradient[row, column]), slopes[column])
+        for column in columns
+    ]
+    for what, found, ball in pairs:
+        bound = (reference.relative_bound + BINARY64.unit_roundoff) * abs(found)
+        if is_outside(found, bound + kernel.ABSOLUTE_BOUND, ball):
+            raise AuditError(
+                f"the reference has {what} outside its bound, by Arb: {loss.name} of logits "
+                f"{logits.tolist()} with target {weights.tolist()} (row {row} of "
+                f"{prepared.recipe}): is {found!r}, should be {ball}"
             )
 
 
@@ -186,8 +215,13 @@ def _recorded_and_right(
         right = np.array([exact.loss[BINARY64], *exact.gradient[BINARY64]])
         return recorded, right, kernel.relative_bound(len(logits), BINARY64.unit_roundoff)
     targets = target_of_row(loss.target, logits, finding.label, finding.target)
-    value, slopes = evaluate_rows(loss.base or loss, logits[None], targets, _AUDIT_NUMBERS)
-    right = np.array([value.to_float64()[0, 0], *slopes.to_float64()[0]])
+    base = loss.base or loss
+    if base.derived is not None:
+        ball, components = textbook_row(base, logits, targets.weights[0])
+        right = np.array([float(one.mid()) for one in (ball, *components.values())])
+    else:
+        value, slopes = evaluate_rows(base, logits[None], targets, _AUDIT_NUMBERS)
+        right = np.array([value.to_float64()[0, 0], *slopes.to_float64()[0]])
     if loss.reduction is None:
         return recorded, right, RELATIVE_BOUND
     factors = row_factors(loss.reduction, finding.batch_rows)

@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what to parse; by default the process's own.
     """
     options = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a user's own losses are
     try:
         return int(options.command(options))
     except UsageError as error:
@@ -80,9 +82,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     referee.set_defaults(command=_referee)
     _add_memory(commands)
+    _add_cliffs(commands)
     _add_campaigns(commands)
     _add_compare(commands)
+    _add_report(commands)
+    _add_replay(commands)
     return parser
+
+
+def _add_report(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="show a run or campaign again, a running one too, and export its figures",
+        description="Read what a run or campaign has written, without changing it, also while it "
+        "is running. Without options the report is printed, and written as report.html into the "
+        "folder; with some, only what they name is written.",
+    )
+    report.set_defaults(command=_report)
+    report.add_argument("folder", type=Path, metavar="DIR", help="of a run or campaign")
+    report.add_argument("--html", type=Path, metavar="FILE", help="write the page")
+    _add_markdown(report)
+    for option, text in (
+        ("--parquet", "write the summaries and findings as Parquet files"),
+        ("--tensorboard", "write error histograms and figures for TensorBoard"),
+    ):
+        report.add_argument(option, type=Path, metavar="DIR", help=text)
+    report.add_argument(
+        "--memory", type=Path, metavar="FILE", help="show what `lossfuzz memory --out` wrote, too"
+    )
+    report.add_argument("--quiet", action="store_true", help="print the verdict alone")
+
+
+def _add_markdown(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="write a pull request's comment; - prints it alone",
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +178,47 @@ def _add_compare(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         help="chance of a false alarm, over all cells and measures (0.01)",
     )
     compare.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
+    compare.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with both runs' distributions"
+    )
+    _add_markdown(compare)
     compare.add_argument("--quiet", action="store_true", help="print the verdict alone")
+
+
+def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="run one finding again, and say whether it still stands",
+        description="Run one finding again on this machine. Exits with 0 if it still stands, 1 if "
+        "it is gone or changed to another kind, 2 if it cannot be run here, 3 if its exact values "
+        "are not those that are computed now.",
+    )
+    replay.set_defaults(command=_replay)
+    replay.add_argument(
+        "finding",
+        metavar="FINDING",
+        help="FOLDER#ID or FOLDER#NUMBER, as reports print them (an id's first four digits do; "
+        "cause-NUMBER for a cause's row); a file with a finding's JSON record; - for standard "
+        "input",
+    )
+    for option, text in (
+        ("--script", "write it as a script of its own, which exits with 1 while it stands"),
+        ("--issue", "write it as a text to be filed upstream; runs that script for its output"),
+    ):
+        replay.add_argument(
+            option, nargs="?", const="-", metavar="FILE", help=f"{text} (standard output)"
+        )
+    replay.add_argument("--device", help="instead of the finding's own, such as GPU:0")
+    replay.add_argument(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="a crash's, timeout's or script's process that takes longer is ended (300)",
+    )
+    replay.add_argument(
+        "--memory-limit", type=int, metavar="MIB", help="memory of such a process (no limit)"
+    )
 
 
 def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -152,18 +229,38 @@ def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "multiple of the fused kernel's in the same run.",
     )
     memory.set_defaults(command=_memory)
+    _add_cells(memory)
+    memory.add_argument(
+        "--shape", default="64x512x1000", help="of the logits, classes last (64x512x1000)"
+    )
+    memory.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def _add_cliffs(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
+    cliffs = commands.add_parser(
+        "cliffs",
+        help="find the exact margins at which gradient and loss break",
+        description="For each cell the first margin, to the last number of the format, at which "
+        "the gradient vanishes or loses the label, or the loss stops growing, collapses or is "
+        "not finite; for a label that loses by the margin and one that wins by it.",
+    )
+    cliffs.set_defaults(command=_cliffs)
+    _add_cells(cliffs)
+    cliffs.add_argument(
+        "--classes", type=int, default=2, help="of a row, all but the label's equal (2)"
+    )
+    cliffs.add_argument("--out", type=Path, metavar="FILE", help="write the cliffs as JSON")
+
+
+def _add_cells(parser: argparse.ArgumentParser) -> None:
     for option, metavar, text in (
         ("--losses", "PATTERN", "losses by name or shell pattern, such as '*focal*' (all)"),
         ("--paths", "PATTERN", "loss paths by name or shell pattern (all)"),
         ("--formats", "FORMAT", "float16, bfloat16, float32 (float32)"),
         ("--modes", "MODE", "eager, graph, xla (all three)"),
     ):
-        memory.add_argument(option, action="append", metavar=metavar, help=text)
-    memory.add_argument("--device", default="CPU:0", help="such as GPU:0 (CPU:0)")
-    memory.add_argument(
-        "--shape", default="64x512x1000", help="of the logits, classes last (64x512x1000)"
-    )
-    memory.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+        parser.add_argument(option, action="append", metavar=metavar, help=text)
+    parser.add_argument("--device", default="CPU:0", help="such as GPU:0 (CPU:0)")
 
 
 def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -185,13 +282,38 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         ("--shapes", "SHAPE", "shapes of batches, classes last, such as 256x10, or 'all'"),
     ):
         chosen.add_argument(option, action="append", metavar=metavar, help=text)
+    own = run.add_argument_group("your own loss")
+    own.add_argument(
+        "--loss",
+        action="append",
+        metavar="MODULE:FUNCTION",
+        help="a callable of yours, loss(logits, labels) on tensors; --paths adds others beside it",
+    )
+    own.add_argument(
+        "--as",
+        dest="against",
+        metavar="LOSS",
+        help="what it is to compute: softmax-cross-entropy or another of `lossfuzz paths`, or "
+        "your own formula, module:formula",
+    )
+    own.add_argument(
+        "--reduction", metavar="HOW", help="of a loss of the whole batch: mean, sum, weighted mean"
+    )
     budget = run.add_argument_group("how much").add_mutually_exclusive_group()
-    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6144)")
+    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (12480)")
     budget.add_argument("--seconds", type=float, help="seconds of measuring, for all cells")
     run.add_argument("--seed", type=int, default=0, help="seed of all batches (0)")
     run.add_argument(
+        "--search",
+        type=float,
+        metavar="SHARE",
+        help="batches of mutated recipes for each planned batch; they find more, and leave the "
+        "statistics alone (0.25)",
+    )
+    run.add_argument(
         "--out", type=Path, default=Path("lossfuzz-report"), help="folder of the report"
     )
+    _add_markdown(run)
     run.add_argument("--strict", action="store_true", help="exit with 1 if any cell has a defect")
     run.add_argument(
         "--fail-above",
@@ -254,10 +376,28 @@ def _compare(options: argparse.Namespace) -> int:
     return compare_command(options)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.report import report_command
+
+    return report_command(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.replay import replay_command
+
+    return replay_command(options)
+
+
 def _memory(options: argparse.Namespace) -> int:
     from lossfuzz.commands.memory import memory_command
 
     return memory_command(options)
+
+
+def _cliffs(options: argparse.Namespace) -> int:
+    from lossfuzz.commands.cliffs import cliffs_command
+
+    return cliffs_command(options)
 
 
 def _referee(options: argparse.Namespace) -> int:

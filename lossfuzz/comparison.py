@@ -62,6 +62,7 @@ _NEGLIGIBLE = 0.5
 _FIRST_BIN = next(index for index in range(INFINITE_BIN) if upper_edge(index) >= _NEGLIGIBLE)
 _QUANTILES = (0.5, 0.9, 0.99)
 _ENDINGS = (kinds.CRASH, kinds.TIMEOUT)
+_NEWER = ("families", "stability")
 _HISTOGRAMS = {
     "loss ULP": "loss_ulp",
     "gradient ULP": "gradient_ulp",
@@ -204,7 +205,7 @@ def _effective(shapes: tuple[str, ...], families: int, rows: int, correlation: f
 
 def _on_same_rows(cell: CellComparison, before: Summary, after: Summary) -> CellComparison:
     """A cell of two runs of the same rows: what differs there differs for certain."""
-    if before.to_json() == after.to_json():
+    if _alike(before, after):
         return replace(cell, same_rows=True)
     changes = []
     for kind, tier, counts in _counts(before, after):
@@ -218,6 +219,16 @@ def _on_same_rows(cell: CellComparison, before: Summary, after: Summary) -> Cell
     status = _status(changes)
     status = report.CHANGED if status == report.UNCHANGED else status
     return replace(cell, same_rows=True, changes=tuple(changes), status=status)
+
+
+def _alike(before: Summary, after: Summary) -> bool:
+    """Whether all figures are the same that both hold: older runs lack families."""
+    first, second = before.to_json(), after.to_json()
+    return all(
+        first[name] == second[name]
+        for name in first
+        if name not in _NEWER or (first[name] and second[name])
+    )
 
 
 def _direction(change: Change) -> str:

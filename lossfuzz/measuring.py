@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_batch
@@ -15,6 +16,7 @@ from lossfuzz.harness.outcome import Outcome, outcome_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
+from lossfuzz.harness.trial import try_twice
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 Announce = Callable[[str, Recipe | None], None]
 """Told a cell's name before TensorFlow is called for it, and the recipe of the batch, if any."""
+
+Learn = Callable[[Recipe, "CellResult", Outcome], None]
+"""Told what a cell did on a recipe's batch."""
 
 
 class Measuring:
@@ -74,6 +79,8 @@ class Measuring:
                 self._announce(name, None)
                 try:
                     self._routes[name] = self.route(result.cell)
+                    if result.cell.path.own:
+                        try_twice(self.runner(result))
                 except UnavailableError as error:
                     self._routes[name] = str(error)
             found = self._routes[name]
@@ -91,8 +98,23 @@ class Measuring:
         """
         return self.subject(cell.subject).route(cell) if cell.subject else route_of(cell)
 
-    def measure_batch(self, recipe: Recipe, results: Iterable[CellResult]) -> None:
-        """Run a batch through every cell of its format, one loss after the other."""
+    def measure_batch(
+        self,
+        recipe: Recipe,
+        results: Iterable[CellResult],
+        *,
+        learn: Learn | None = None,
+        counted: bool = True,
+    ) -> None:
+        """Run a batch through every cell of its format, one loss after the other.
+
+        Args:
+            recipe: of the batch.
+            results: of cells of any format; those of other formats are left alone.
+            learn: told of every outcome.
+            counted: whether the batch is one of the plan's, so that it counts in the statistics;
+                one of a search adds nothing but findings.
+        """
         batch = expand(recipe)
         cells: dict[str, list[CellResult]] = {}
         losses: dict[str, LossSpec] = {}
@@ -103,8 +125,10 @@ class Measuring:
                 losses[loss.name] = loss
         for name, loss in losses.items():
             prepared = self._prepare(batch, loss)
-            self._measure_loss(prepared, cells[name], recipe)
-            self._audit(prepared, len(cells[name]))
+            use = _Use(recipe=recipe, learn=learn or (lambda *_: None), counted=counted)
+            self._measure_loss(prepared, cells[name], use)
+            if counted:  # of a search's rows, those of its findings are audited
+                self._audit(prepared, len(cells[name]))
 
     def _prepare(self, batch: Batch, loss: LossSpec) -> Prepared:
         started = time.perf_counter()
@@ -127,26 +151,26 @@ class Measuring:
             self._audited_losses.add(prepared.loss.name)
         self.spend("audit", started)
 
-    def _measure_loss(self, prepared: Prepared, cells: list[CellResult], recipe: Recipe) -> None:
+    def _measure_loss(self, prepared: Prepared, cells: list[CellResult], use: _Use) -> None:
         """Run a batch through the cells of one loss, all modes of a path side by side."""
         outcomes: list[tuple[CellResult, Outcome]] = []
-        for result, observed in self._observed(prepared, cells, recipe):
+        for result, observed in self._observed(prepared, cells, use):
             if observed is not None:
                 started = time.perf_counter()
                 outcome = outcome_of(self.runner(result), prepared, observed)
                 outcomes.append((result, outcome))
                 self.spend("measure", started)
         for _, group in itertools.groupby(outcomes, key=lambda pair: _path_and_device(pair[0])):
-            self._summarise({result.cell.mode: (result, one) for result, one in group})
+            self._summarise({result.cell.mode: (result, one) for result, one in group}, use)
 
     def _observed(
-        self, prepared: Prepared, cells: list[CellResult], recipe: Recipe
+        self, prepared: Prepared, cells: list[CellResult], use: _Use
     ) -> Iterator[tuple[CellResult, Observed | None]]:
         """Run the cells in order; one in another subject runs while the last one is measured."""
         ahead: SubjectRunner | None = None
         for result, following in zip(cells, [*cells[1:], None], strict=True):
             runner = self.runner(result)
-            self._announce(result.cell.name, recipe)
+            self._announce(result.cell.name, use.recipe)
             try:
                 if isinstance(runner, SubjectRunner) and ahead is not runner:
                     runner.submit(prepared.logits, prepared.fed)
@@ -157,7 +181,7 @@ class Measuring:
                 )
             except UnavailableError as error:
                 ahead = None
-                self._refused(result, prepared, error)
+                self._refused(result, prepared, error, use)
                 yield result, None
                 continue
             self.spend("tensorflow", time.perf_counter() - observed.seconds)
@@ -179,10 +203,12 @@ class Measuring:
             return None  # it is submitted again in its turn, and refuses then
         return runner
 
-    def _refused(self, result: CellResult, prepared: Prepared, error: Exception) -> None:
+    def _refused(
+        self, result: CellResult, prepared: Prepared, error: Exception, use: _Use
+    ) -> None:
         runner = self.runner(result)
         if result.summary.rows or _runs(runner):
-            result.refuse(runner, prepared, error)
+            result.refuse(runner, prepared, error, counted=use.counted)
         else:
             result.unavailable = str(error)
 
@@ -213,19 +239,33 @@ class Measuring:
             self._subjects[name] = start_subject(self._pythons[name], name=name)
         return self._subjects[name]
 
-    def _summarise(self, outcomes: dict[str, tuple[CellResult, Outcome]]) -> None:
+    def _summarise(self, outcomes: dict[str, tuple[CellResult, Outcome]], use: _Use) -> None:
         started = time.perf_counter()
         apart = disagreements({mode: one.measurement for mode, (_, one) in outcomes.items()})
         for mode, (result, outcome) in outcomes.items():
             outcome.measurement.defects[kinds.MODE_DISAGREEMENT] = apart[mode]
-            result.summary.add(
-                outcome.measurement,
-                outcome.observed.loss,
-                outcome.prepared.conditions,
-                outcome.rounding,
-            )
+            if use.counted:
+                result.summary.add(
+                    outcome.measurement,
+                    outcome.observed.loss,
+                    outcome.prepared.conditions,
+                    outcome.rounding,
+                    family=outcome.prepared.recipe["family"],
+                )
+            else:
+                result.searched += len(outcome.measurement.judged)
+            use.learn(use.recipe, result, outcome)
             result.keep_worst(outcome)
         self.spend("measure", started)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """What a batch is run for."""
+
+    recipe: Recipe
+    learn: Learn
+    counted: bool
 
 
 def _runs(runner: Runner) -> bool:

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.paths.path import LossPath
 
-DEFAULT_ROWS = 6144
+DEFAULT_ROWS = 12480
 """Rows per cell: every family once on every default shape."""
+
+DEFAULT_SEARCH = 0.25
+
+PATHS_PER_GROUP = 6
+RECIPES_PER_TASK = 48
+"""As many as the default rows make, so that a default campaign meets no group of cells twice."""
+
+Group = tuple[tuple["LossPath", ...], FloatFormat, str]
+"""Paths of one loss in a format on a device, which run in all modes of the plan side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,8 @@ class Plan:
         rows: budget per cell in rows, rounded up to whole batches; None with a budget in seconds.
         seconds: budget of the whole run in seconds of measuring; None with a budget in rows.
         seed: of all recipes.
+        search: batches of mutated recipes for each planned batch; they add findings, and leave
+            the statistics alone. The budget in rows does not count them.
     """
 
     paths: tuple[LossPath, ...] = PATHS
@@ -45,6 +56,7 @@ class Plan:
     rows: int | None = DEFAULT_ROWS
     seconds: float | None = None
     seed: int = 0
+    search: float = DEFAULT_SEARCH
 
     def __post_init__(self) -> None:
         for name in ("paths", "formats", "modes", "families", "shapes"):
@@ -57,6 +69,8 @@ class Plan:
             raise ValueError(f"expected a budget above 0, got {budget}")
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+        if not 0 <= self.search <= _MOST_SEARCH:
+            raise ValueError(f"expected a search of 0 to {_MOST_SEARCH}, got {self.search}")
 
     def cells(self) -> list[Cell]:
         """Every path in every format, on every device, in every mode."""
@@ -67,6 +81,27 @@ class Plan:
             for device in self.devices
             for mode in self.modes
         ]
+
+    def groups(self) -> list[Group]:
+        """The cells in groups that are measured together, format by format."""
+        by_loss: dict[str, list[LossPath]] = {}
+        for path in self.paths:
+            by_loss.setdefault(path.loss.name, []).append(path)
+        parts = [
+            tuple(paths[start : start + PATHS_PER_GROUP])
+            for paths in by_loss.values()
+            for start in range(0, len(paths), PATHS_PER_GROUP)
+        ]
+        return [
+            (paths, fmt, device)
+            for fmt in self.formats
+            for paths in parts
+            for device in self.devices
+        ]
+
+    def mutants_after(self, number: int) -> int:
+        """How many batches of mutated recipes follow a task's recipe of that number, from 0."""
+        return int(self.search * (number + 1)) - int(self.search * number)
 
     def recipes(self, fmt: FloatFormat) -> Iterator[Recipe]:
         """The recipes of one format: for the budget in rows, or without end."""
@@ -99,6 +134,7 @@ class Plan:
             rows=record["rows"],
             seconds=record["seconds"],
             seed=record["seed"],
+            search=record.get("search", 0.0),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -113,4 +149,8 @@ class Plan:
             "rows": self.rows,
             "seconds": self.seconds,
             "seed": self.seed,
+            "search": self.search,
         }
+
+
+_MOST_SEARCH = 16

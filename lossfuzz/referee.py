@@ -142,8 +142,9 @@ def row_losses_matching(patterns: Iterable[str]) -> list[LossSpec]:
     Raises:
         ValueError: a pattern matches nothing; the message lists the known names.
     """
-    chosen = {spec.base or spec for spec in losses_matching(patterns)}
-    return [spec for spec in ROW_LOSSES if spec in chosen]
+    chosen = dict.fromkeys(spec.base or spec for spec in losses_matching(patterns))
+    ours = [spec for spec in ROW_LOSSES if spec in chosen]
+    return ours + [spec for spec in chosen if spec not in ROW_LOSSES]
 
 
 def compare_loss(

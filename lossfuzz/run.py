@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -10,14 +9,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossfuzz.audit import audit_findings
+from lossfuzz.cliffs import find_cliffs
+from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.results import CellResult, RunResult, worst_findings
+from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
+from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
 from lossfuzz.measuring import Measuring
-from lossfuzz.reduction import reduced
+from lossfuzz.search import Searches
+from lossfuzz.shrinking import shrunk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lossfuzz.harness.execution import Runner
     from lossfuzz.harness.findings import Finding
     from lossfuzz.plan import Plan
+    from lossfuzz.strategies.recipes import Recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all (0 when time is the budget), and what runs now."""
@@ -44,7 +51,8 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
     try:
         campaign.measuring.find_routes(campaign.results)
         campaign.measure_all(progress or (lambda *_: None))
-        campaign.reduce_findings()
+        campaign.shrink_findings()
+        campaign.find_cliffs()
         campaign.audit_findings()
     except KeyboardInterrupt:
         interrupted = True
@@ -53,7 +61,8 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
         plan=campaign.plan.to_json(),
         environment={"versions": versions(), "devices": devices(tf)},
         cells=campaign.results,
-        worst=campaign.worst or worst_findings(campaign.results),
+        worst=campaign.worst(),
+        causes=causes_of(campaign.results, campaign.small),
         interrupted=interrupted,
         reference_rows=campaign.measuring.reference_rows,
         seconds=campaign.measuring.seconds,
@@ -67,32 +76,69 @@ class _Run:
         self.plan = plan
         self.results = [CellResult(cell) for cell in plan.cells()]
         self.measuring = Measuring()
-        self.worst: list[Finding] = []
+        self.small: dict[str, Finding] = {}
 
     def measure_all(self, progress: Progress) -> None:
         """Run batches in rounds over the formats, until the budget is spent."""
         deadline = time.perf_counter() + (self.plan.seconds or math.inf)
         total = self.plan.batches() or 0
-        streams = zip(*(self.plan.recipes(fmt) for fmt in self.plan.formats), strict=True)
-        for done, recipe in enumerate(itertools.chain.from_iterable(streams)):
+        searches = Searches(self.plan, self.results)
+        for done, (number, recipe) in enumerate(self._recipes()):
             if done and time.perf_counter() > deadline:
                 break
             progress(done, total, f"{recipe.format} {recipe.family}")
-            self.measuring.measure_batch(recipe, self.results)
-        progress(1, 1, "reducing findings")
+            if done % len(self.plan.formats) == 0:
+                searches.start(number)
+            self.measuring.measure_batch(recipe, self.results, learn=searches.learn)
+            for mutant, results in searches.mutants(recipe.format, number):
+                self.measuring.measure_batch(mutant, results, learn=searches.learn, counted=False)
+                if time.perf_counter() > deadline:
+                    break
+        progress(1, 1, "shrinking findings")
 
-    def reduce_findings(self) -> None:
-        """Make the worst finding of each kind small."""
+    def _recipes(self) -> Iterator[tuple[int, Recipe]]:
+        """The plan's recipes with their numbers within each format."""
+        streams = zip(*(self.plan.recipes(fmt) for fmt in self.plan.formats), strict=True)
+        for number, recipes in enumerate(streams):
+            for recipe in recipes:
+                yield number, recipe
+
+    def worst(self) -> list[Finding]:
+        """The worst finding of each kind, made small where that was done."""
+        worst = worst_findings(self.results)
+        return [self.small.get(finding_key(finding), finding) for finding in worst]
+
+    def shrink_findings(self) -> None:
+        """Make the worst finding of each kind small, and one of each cause."""
         started = time.perf_counter()
         by_name = {result.cell.name: result for result in self.results}
-        for finding in worst_findings(self.results):
+        for finding in findings_to_shrink(self.results, worst_findings(self.results)):
             result = by_name[finding.cell_name]
-            self.worst.append(reduced(finding, self.measuring.runner(result)))
-        self.measuring.spend("reduce", started)
+            others = self._other_modes(result) if finding.kind == kinds.MODE_DISAGREEMENT else {}
+            runner = self.measuring.runner(result)
+            self.small[finding_key(finding)] = shrunk(finding, runner, others=others)
+        self.measuring.spend("shrink", started)
+
+    def find_cliffs(self) -> None:
+        """Find the exact margins at which cells with such defects break."""
+        started = time.perf_counter()
+        for result in cells_to_walk(self.results):
+            find_cliffs(result, self.measuring.runner(result))
+        self.measuring.spend("cliffs", started)
+
+    def _other_modes(self, result: CellResult) -> dict[str, Runner]:
+        """Mode to runner of the same path, where it runs."""
+        return {
+            one.cell.mode: self.measuring.runner(one)
+            for one in self.results
+            if replace(one.cell, mode=result.cell.mode) == result.cell
+            and one is not result
+            and one.unavailable is None
+        }
 
     def audit_findings(self) -> None:
         """Check the exact values of all findings that are kept."""
         started = time.perf_counter()
         kept = [finding for result in self.results for finding in result.findings.values()]
-        self.measuring.reference_rows["audited"] += audit_findings([*kept, *self.worst])
+        self.measuring.reference_rows["audited"] += audit_findings([*kept, *self.small.values()])
         self.measuring.spend("audit", started)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.findings import DEFECT
+from lossfuzz.reports.tables import verdict_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -27,17 +30,32 @@ def paragraphs(results: Iterable[CellResult]) -> dict[str, str]:
     return {loss: advice(cells) for loss, cells in by_loss(results).items()}
 
 
-def advice(results: Sequence[CellResult]) -> str:
-    """A paragraph: the paths without a defect, the partly sound ones, and those to avoid."""
-    by_path: dict[str, list[CellResult]] = {}
+def recommended(results: Iterable[CellResult]) -> list[str]:
+    """The paths without a defect wherever they ran."""
+    return [
+        path
+        for path, cells in _by_path(results).items()
+        if not any(verdict_of(one) == "defective" for one in cells)
+    ]
+
+
+def _by_path(results: Iterable[CellResult]) -> dict[str, list[CellResult]]:
+    """The measured cells of each path."""
+    found: dict[str, list[CellResult]] = {}
     for result in results:
         if result.unavailable is None and result.summary.judged:
-            by_path.setdefault(result.cell.path.name, []).append(result)
+            found.setdefault(result.cell.path.name, []).append(result)
+    return found
+
+
+def advice(results: Sequence[CellResult]) -> str:
+    """A paragraph: the paths without a defect, the partly sound ones, and those to avoid."""
+    by_path = _by_path(results)
     sound: list[str] = []
     partly: dict[str, list[str]] = {}
     broken: dict[str, list[str]] = {}
     for path, cells in by_path.items():
-        defective = [one for one in cells if one.summary.defect_rows]
+        defective = [one for one in cells if verdict_of(one) == "defective"]
         if not defective:
             sound.append(path)
         elif len(defective) < len(cells):
@@ -83,7 +101,13 @@ def _worst_figure(defective: Sequence[CellResult]) -> str:
     kind, share = max(
         ((kind, one.summary.rate(kind)) for one in defective for kind in one.summary.defects),
         key=lambda pair: pair[1],
+        default=("", 0.0),
     )
+    if not share:  # no counted row shows it, only those of a search
+        found = dict.fromkeys(
+            kind for one in defective for kind, tier in one.findings if tier == DEFECT
+        )
+        return _joined(list(found)) + designed
     return f"{kind} in up to {100 * share:.2g} % of rows{designed}"
 
 

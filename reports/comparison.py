@@ -181,6 +181,14 @@ def _texts(cell: CellComparison) -> Iterable[tuple[str, ...]]:
         yield CHANGED, "extremes only", "", "", _chance(None)
 
 
+def change_lines(cell: CellComparison) -> list[str]:
+    """What changed in a cell, a line each."""
+    return [
+        f"{direction}: {measure}" + (f", {before} → {after}" if before or after else "")
+        for direction, measure, before, after, _ in _texts(cell)
+    ]
+
+
 def _chance(p: float | None) -> str:
     if p is None:
         return "same rows"

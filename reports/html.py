@@ -3,163 +3,114 @@
 from __future__ import annotations
 
 import math
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-import numpy as np
-from markupsafe import Markup
-
-from lossfuzz.harness.findings import KINDS
-from lossfuzz.harness.histogram import INFINITE_BIN, Histogram, upper_edge
+from lossfuzz.reports import memory as memory_table
 from lossfuzz.reports import routes as route_table
 from lossfuzz.reports import tables, versions
-from lossfuzz.reports.advice import by_loss, paragraphs
-from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.advice import by_loss, paragraphs, recommended
+from lossfuzz.reports.headline import headline
+from lossfuzz.reports.html_data import plot_data
+from lossfuzz.reports.html_findings import cause_data, worst_texts
+from lossfuzz.reports.html_matrix import matrix_of
+from lossfuzz.reports.page import figure, page
+from lossfuzz.reports.severity import counted
 from lossfuzz.reports.terminal import time_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results import RunResult
+    from lossfuzz.reports.memory import CellCost
 
-_SMALLEST_SHOWN = 2.0**-10
-_POINTS_PER_OCTAVE = 3
-_FINE_OCTAVES = 12
+_SCRIPTS = ("distributions.js", "closely.js", "causes.js", "report.js")
+_LISTED = 20
 
 
-def render(result: RunResult) -> str:
-    """The page, with plots drawn from the summaries in the reader's browser."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lossfuzz.reports", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def render(result: RunResult, *, memory: Sequence[CellCost] = ()) -> str:
+    """The page, with plots drawn from the summaries in the reader's browser.
+
+    Args:
+        result: of a run or campaign, finished or not.
+        memory: what the paths cost, if that was measured too.
+    """
     subjects = versions.subjects_of(result.cells)
-    curves, distributions = _curves([one for one in result.cells if one.unavailable is None])
-    return environment.get_template("report.html.jinja").render(
+    several = len(subjects) > 1
+    return page(
+        "report.html.jinja",
+        data={
+            **plot_data(result),
+            "causes": cause_data(result.causes),
+            "costs": [_cost(one) for one in memory],
+        },
+        scripts=_SCRIPTS,
+        title="lossfuzz report",
         verdict=tables.verdict(result),
-        advice=paragraphs(result.cells),
-        route_changes=route_table.route_changes(result.cells),
-        version_columns=versions.headings(subjects, result.environment)
-        if len(subjects) > 1
-        else [],
-        version_rows=versions.version_rows(result.cells),
-        route_columns=route_table.COLUMNS,
-        route_rows=route_table.route_rows(result.cells),
+        headline=headline(result),
         notes=[*tables.saturation_note(result.cells), tables.inaccuracy_note(result)],
         interrupted=result.interrupted,
+        progress=result.progress,
+        severities=counted(result.cells),
+        matrix=matrix_of(result),
+        advice=_advice(result),
+        route_changes=route_table.route_changes(result.cells),
+        route_columns=route_table.COLUMNS,
+        route_rows=route_table.route_rows(result.cells),
+        version_columns=versions.headings(subjects, result.environment) if several else [],
+        version_rows=versions.version_rows(result.cells) if several else [],
+        causes=len(result.causes),
+        findings=worst_texts(result.worst),
         columns=tables.COLUMNS,
         losses={loss: tables.cell_rows(cells) for loss, cells in by_loss(result.cells).items()},
-        matrix=_matrix(result),
-        findings=[
-            {
-                "title": tables.finding_title(finding),
-                "tier": finding.tier,
-                "meaning": KINDS[finding.kind],
-                "figures": tables.finding_figures(finding),
-                "code": snippet(finding),
-            }
-            for finding in result.worst
-        ],
-        versions=result.environment["versions"],
-        plan={
-            name: ", ".join(map(str, value)) if isinstance(value, list) else value
-            for name, value in result.plan.items()
-            if value is not None
-        },
+        memory_columns=memory_table.COLUMNS,
+        memory_rows=memory_table.cost_rows(memory),
+        memory_answers=memory_table.answers(memory),
+        environment=_environment(result),
+        plan=_plan(result.plan),
         time=time_note(result),
-        distributions=distributions,
-        curves=curves,
-        scripts=[Markup(_asset(name)) for name in ("d3.min.js", "plot.umd.min.js")],  # noqa: S704
     )
 
 
-def _asset(name: str) -> str:
-    return resources.files("lossfuzz.reports.assets").joinpath(name).read_text("utf-8")
+def _advice(result: RunResult) -> list[dict[str, Any]]:
+    """By loss: the first path to use, how many more there are, and the whole paragraph."""
+    told = paragraphs(result.cells)
+    return [
+        {"loss": loss, "use": recommended(cells), "paragraph": told[loss]}
+        for loss, cells in by_loss(result.cells).items()
+    ]
 
 
-def _matrix(result: RunResult) -> dict[str, Any]:
-    """Verdicts by path, and by format, mode and device."""
-    order = list(by_loss(result.cells))
-    columns = list(dict.fromkeys(_column(one) for one in result.cells))
-    verdicts: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
-    for one in result.cells:
-        shown = [kind for kind, count in one.summary.defects.items() if count]
-        title = f"{one.cell.name}: {one.unavailable or ', '.join(shown) or 'no defect'}"
-        key = (one.cell.path.loss.name, one.cell.path.name)
-        verdicts.setdefault(key, {})[_column(one)] = tables.verdict_of(one), title
-    grouped = sorted(verdicts.items(), key=lambda item: order.index(item[0][0]))
-    heads = [loss for (loss, _), _ in grouped]
+def _environment(result: RunResult) -> dict[str, Any]:
+    told = dict(result.environment.get("versions", {}))
+    devices = result.environment.get("devices", [])
+    return {**told, **({"devices": ", ".join(map(str, devices))} if devices else {})}
+
+
+def _plan(plan: dict[str, Any]) -> dict[str, Any]:
+    """The choices that were made: lists as texts, but of the paths, which the page holds."""
     return {
-        "columns": columns,
-        "rows": [
-            (
-                loss if number == heads.index(loss) else None,
-                path,
-                [cells.get(column, ("unavailable", "not run")) for column in columns],
-            )
-            for number, ((loss, path), cells) in enumerate(grouped)
-        ],
+        name: _told(value) if isinstance(value, list) else value
+        for name, value in plan.items()
+        if value is not None
     }
 
 
-def _column(result: CellResult) -> str:
-    cell = result.cell
-    return f"{cell.format.dtype_name} {cell.mode} {cell.device}"
+def _told(values: Sequence[Any]) -> str:
+    if any(isinstance(value, dict) for value in values):
+        return f"{len(values)} runs"
+    return f"{len(values)}, as above" if len(values) > _LISTED else ", ".join(map(str, values))
 
 
-def _curves(
-    results: Sequence[CellResult],
-) -> tuple[list[dict[str, Any]], list[list[list[float]]]]:
-    """A curve for each cell, and the distributions that they point to: many modes share one."""
-    places: dict[str, int] = {}
-    distributions: list[list[list[float]]] = []
-
-    def place(histogram: Histogram) -> int:
-        points = _distribution(histogram)
-        key = repr(points)
-        if key not in places:
-            places[key] = len(distributions)
-            distributions.append(points)
-        return places[key]
-
-    curves = [
-        {
-            "loss": result.cell.path.loss.name,
-            "path": result.cell.path.name,
-            "format": result.cell.format.dtype_name,
-            "mode": result.cell.mode,
-            "device": result.cell.device,
-            "route": result.route.name if result.route else "unknown",
-            "errors": {
-                "loss": place(result.summary.loss_ulp),
-                "gradient": place(result.summary.gradient_ulp),
-            },
-        }
-        for result in results
-    ]
-    return curves, distributions
-
-
-def _distribution(histogram: Histogram) -> list[list[float]]:
-    """Points (error, share of errors above it), finite errors only, thinned to what is seen."""
-    total = histogram.total
-    if total == 0:
-        return []
-    above = 1 - np.cumsum(histogram.counts) / total
-    points: list[list[float]] = []
-    last = -math.inf
-    for index in np.flatnonzero(histogram.counts[:INFINITE_BIN]).tolist():
-        error = max(upper_edge(index), _SMALLEST_SHOWN)
-        octave = math.log2(error)
-        position = math.floor(octave * (_POINTS_PER_OCTAVE if octave < _FINE_OCTAVES else 1 / 2))
-        point = [float(f"{error:.3g}"), float(f"{above[index]:.3g}")]
-        if position == last:
-            points[-1] = point
-        else:
-            points.append(point)
-        last = position
-    return points
+def _cost(cost: CellCost) -> dict[str, Any]:
+    cell, found = cost.cell, cost.footprint
+    return {
+        "loss": cell.path.loss.name,
+        "path": cell.path.name,
+        "format": cell.format.dtype_name,
+        "mode": cell.mode,
+        "device": cell.device,
+        "route": cost.route,
+        "step": figure(found.step if found else math.nan),
+        "forward": figure(found.forward if found else math.nan),
+        "time": figure(cost.relative_time),
+    }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.memory import Footprint
+from lossfuzz.harness.paths.table import path_named
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.memory import Footprint
 
 COLUMNS = ("route", "path", "format", "mode", "forward", "forward + backward", "held", "time")
 
@@ -45,8 +48,39 @@ class CellCost:
             "forward": found.forward if found else None,
             "step": found.step if found else None,
             "held": found.held if found else None,
+            "seconds": found.seconds if found else None,
             "relative_time": self.relative_time if found else None,
         }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> CellCost:
+        """The cost that `to_json` wrote.
+
+        Raises:
+            ValueError: it names a path, format or mode that is not known here.
+            KeyError: it is no cost.
+        """
+        footprint = None
+        if record["unavailable"] is None:
+            footprint = Footprint(
+                forward=float(record["forward"]),
+                step=float(record["step"]),
+                held=float(record["held"]),
+                seconds=float(record.get("seconds", math.nan)),
+            )
+        time = record["relative_time"]
+        return cls(
+            cell=Cell(
+                path=path_named(record["path"]),
+                format=format_named(record["format"]),
+                mode=record["mode"],
+                device=record["device"],
+            ),
+            route=record["route"],
+            footprint=footprint,
+            unavailable=record["unavailable"],
+            relative_time=math.nan if time is None else float(time),
+        )
 
 
 def cost_rows(costs: Sequence[CellCost]) -> list[tuple[str, ...]]:

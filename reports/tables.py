@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def verdict_of(result: CellResult) -> str:
     """The worst tier that a cell showed, in one word."""
     if result.unavailable is not None:
         return "unavailable"
-    if result.summary.defect_rows:
+    tiers = {tier for _, tier in result.findings}  # a search may find what no counted row shows
+    if result.summary.defect_rows or DEFECT in tiers:
         return "defective"
-    return "inaccurate" if any(result.summary.inaccuracies.values()) else "sound"
+    inaccurate = tiers or any(result.summary.inaccuracies.values())
+    return "inaccurate" if inaccurate else "sound"
 
 
 def cell_rows(results: Sequence[CellResult]) -> list[CellRow]:
@@ -209,11 +212,14 @@ def finding_figures(finding: Finding) -> str:
     if finding.documented_loss != finding.exact_loss:
         documented = f", documented {finding.documented_loss:.9g}"
     rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows: "
+    gradient = ""
+    if finding.has_row:
+        observed, exact = finding.observed_gradient[label], finding.exact_gradient[label]
+        gradient = f", label's gradient {observed:.9g} (exact {exact:.9g})"
     return (
         f"{rows if finding.batch_rows > 1 else ''}"
-        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}{documented}), "
-        "label's gradient "
-        f"{finding.observed_gradient[label]:.9g} (exact {finding.exact_gradient[label]:.9g}); "
+        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}{documented})"
+        f"{gradient}; "
         f"largest error {number(finding.ulp_error)} ulp, {number(finding.mixed_error)} u "
         f"(bound {number(finding.bound)}), margin {number(finding.margin)}"
     )

@@ -74,14 +74,21 @@ def _show_findings(worst: list[Finding], console: Console) -> None:
         for finding in worst:
             if finding.tier == tier:
                 console.print(Text(tables.finding_title(finding), style=style))
-                console.print(Text("  " + tables.finding_figures(finding)))
+                console.print(Text(f"  {finding.id}: {tables.finding_figures(finding)}"))
+    if worst:
+        console.print(Text(_REPLAY.format(id=worst[0].id), style="dim"))
+
+
+_REPLAY = "Run one again, by its id: lossfuzz replay FOLDER#{id} (--script, --issue)"
 
 
 def _panel(finding: Finding) -> Panel:
     explained = Text(KINDS[finding.kind] + "\n" + tables.finding_figures(finding))
     code = Syntax(snippet(finding), "python", background_color="default", word_wrap=True)
     title = escape(tables.finding_title(finding))
-    return Panel(Group(explained, code), title=title, title_align="left")
+    return Panel(
+        Group(explained, code), title=title, title_align="left", subtitle=f"finding {finding.id}"
+    )
 
 
 def time_note(result: RunResult) -> str:
@@ -97,8 +104,9 @@ def time_note(result: RunResult) -> str:
             f"{seconds.get('reference', 0.0):.1f} s for the reference, "
             f"{seconds.get('measure', 0.0):.1f} s measuring"
         )
+    spent = f"{total:.1f} s{where}; " if total else ""  # not known of a campaign that still runs
     return (
-        f"{total:.1f} s{where}; reference of {rows['rows']:,} rows: {rows['extended']} went to "
+        f"{spent}reference of {rows['rows']:,} rows: {rows['extended']} went to "
         f"extended precision, {rows['mpmath']} to mpmath, {rows['audited']:,} were audited by "
         "mpmath without a disagreement."
     )

@@ -23,6 +23,7 @@ SHAPES: tuple[tuple[int, ...], ...] = (
     (256, 2),
     (256, 3),
     (256, 10),
+    (512, 10),
     (128, 33),
     (64, 257),
     (32, 1000),
@@ -31,11 +32,13 @@ SHAPES: tuple[tuple[int, ...], ...] = (
     (2, 70000),
     (8, 32, 10),
     (8, 16, 257),
+    (2, 4, 2100),
 )
 """The shape buckets, [rows, classes] and [batch, time, classes]; XLA compiles once for each."""
 
-DEFAULT_SHAPES: tuple[tuple[int, ...], ...] = ((256, 10), (8, 16, 257))
-"""What a run uses unless it is told otherwise."""
+DEFAULT_SHAPES: tuple[tuple[int, ...], ...] = ((512, 10), (2, 4, 2100))
+"""What a run uses unless it is told otherwise: many rows, whose sum overflows float16 at ordinary
+losses, and many classes, more than float16 and bfloat16 count by ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,10 @@ class Recipe:
         shape: of the logits, classes last.
         seed: of the generator that fills the batch.
         magnitude: from 0, the tamest of the family, up to 1, excluded.
+        factor: of all logits; an inverse temperature.
+        offset: added to all logits after that.
+        margin: if given, the label's logit is moved so that the label loses by about this; by
+            distances of many sizes, so that some rows come very near.
     """
 
     family: str
@@ -55,6 +62,9 @@ class Recipe:
     shape: tuple[int, ...]
     seed: int
     magnitude: float
+    factor: float = 1.0
+    offset: float = 0.0
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         family_named(self.family)
@@ -68,9 +78,19 @@ class Recipe:
                 f"expected 0 <= magnitude < 1 and seed >= 0, got {self.magnitude}, {self.seed}"
             )
 
+        if not all(map(math.isfinite, (self.factor, self.offset, self.margin or 0.0))):
+            raise ValueError(
+                "expected finite factor, offset and margin, "
+                f"got {self.factor}, {self.offset}, {self.margin}"
+            )
+
     def to_json(self) -> dict[str, Any]:
-        """The recipe as JSON's types."""
-        return {**asdict(self), "shape": list(self.shape)}
+        """The recipe as JSON's types; without the last three values where they change nothing."""
+        record = {**asdict(self), "shape": list(self.shape)}
+        for name, plain in (("factor", 1.0), ("offset", 0.0), ("margin", None)):
+            if record[name] == plain:
+                del record[name]
+        return record
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Recipe:
@@ -109,13 +129,50 @@ def expand(recipe: Recipe) -> Batch:
     rows, classes = math.prod(recipe.shape[:-1]), recipe.shape[-1]
     generator = np.random.default_rng([recipe.seed, zlib.crc32(recipe.family.encode())])
     values = FAMILIES[recipe.family](generator, rows, classes, fmt, recipe.magnitude)
+    values = values * recipe.factor
+    if recipe.offset:  # a sum with 0 would lose the sign of -0.0
+        values += recipe.offset
     logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
     labels = label_rows(generator, logits, recipe.family)
+    if recipe.margin is not None:
+        logits = _with_margins(generator, logits, labels, recipe.margin, fmt)
     return Batch(
         logits=logits.reshape(recipe.shape),
         labels=labels.reshape(recipe.shape[:-1]),
         recipe=recipe,
     )
+
+
+def _with_margins(
+    generator: np.random.Generator,
+    logits: NDArray[Any],
+    labels: NDArray[np.int32],
+    margin: float,
+    fmt: FloatFormat,
+) -> NDArray[Any]:
+    """Rows whose label loses by about a margin: to the others together, or to a logit of 0.
+
+    The latter is the margin of a sigmoid. A row without another unmasked class has only that.
+    """
+    rows = len(labels)
+    wide = logits.astype(np.float64)
+    wide[np.arange(rows), labels] = -np.inf
+    largest = wide.max(axis=1)
+    alone = np.isneginf(largest) | (generator.random(rows) < _SIGMOIDS)
+    shift = np.where(alone, 0.0, largest)
+    with np.errstate(divide="ignore"):
+        differences = np.where(alone[:, None], -np.inf, wide - shift[:, None])
+        rest = shift + np.log(np.exp(differences).sum(axis=1))
+    distance = generator.choice([-1.0, 1.0], rows) * 2.0 ** -generator.uniform(
+        2, fmt.precision + 1, rows
+    )
+    leads = margin + distance * max(abs(margin), 1.0)
+    moved = logits.copy()
+    moved[np.arange(rows), labels] = fmt.cast(_within(np.where(alone, 0.0, rest) - leads, fmt))
+    return moved
+
+
+_SIGMOIDS = 0.25
 
 
 def _within(values: NDArray[np.float64], fmt: FloatFormat) -> NDArray[np.float64]:

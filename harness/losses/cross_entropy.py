@@ -32,7 +32,7 @@ _BRIDLE = (
 )
 
 
-SMALLEST_WEIGHT_INVERSE = 128.0
+SMALLEST_WEIGHT_INVERSE = 256.0
 """Of a distribution in `targets`: what a term may exceed its weighted self by."""
 
 

@@ -8,6 +8,7 @@ and the gradient of row i is that of its own loss times 1/N, 1 or w_i/N.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,11 +54,34 @@ def row_factors(reduction: str, rows: int) -> NDArray[np.float64]:
     raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
 
 
+def suffix(reduction: str) -> str:
+    """What a reduction adds to the name of a row's loss."""
+    return f", {reduction} over the batch"
+
+
+def _smallest_weight(reduction: str, rows: int) -> float:
+    return float(sample_weights(rows).min()) if reduction == WEIGHTED_MEAN else 1.0
+
+
+def row_headroom(reduction: str | None, rows: int) -> float:
+    """By how much the rows' losses, or their plain sum, may exceed a reduced loss."""
+    if reduction is None:
+        return 1.0
+    return rows / _smallest_weight(reduction, rows)
+
+
+@cache
 def reduced(base: LossSpec, reduction: str) -> LossSpec:
-    """A row's loss, reduced over the batch."""
+    """A row's loss, reduced over the batch; always the same object.
+
+    Raises:
+        ValueError: the reduction is unknown.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
     return replace(
         base,
-        name=f"{base.name}, {reduction} over the batch",
+        name=f"{base.name}{suffix(reduction)}",
         formula=f"{REDUCTIONS[reduction]} ({base.formula})",
         reduction=reduction,
         base=base,

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lossfuzz.harness.losses.targets import Targets
     from lossfuzz.harness.reference.enclosure import Enclosure
+    from lossfuzz.harness.reference.judge import Reference
 
 
 class Arithmetic(Protocol):
@@ -23,6 +27,36 @@ class Arithmetic(Protocol):
 
     def log(self, value: Any) -> Any:
         """Natural logarithm of a positive number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedRounding:
+    """In what units the errors of rows count, so that `bounds` is their bound.
+
+    Attributes:
+        loss: shape ``[rows]``, of errors of the loss, beside u.
+        gradient: shape ``[rows]``, of errors of a gradient component, beside u.
+        out_of_range: shape ``[rows]``; rows in which a sum or multiple of logits that the
+            formula is made of overflows, so that a plain implementation need not be finite.
+    """
+
+    loss: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+    out_of_range: NDArray[np.bool_]
+
+
+class Derived(Protocol):
+    """What a loss brings along that is not one of ours, but derived from a user's formula."""
+
+    def exact_row(
+        self, logits: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]] | None:
+        """Loss and gradient of a row ``[classes]`` that float64 left undecided; None if none."""
+
+    def rounding(
+        self, spec: LossSpec, logits: NDArray[Any], targets: Targets, reference: Reference
+    ) -> ExplainedRounding:
+        """What rounding explains of each row, in place of the loss's steepness."""
 
 
 def _none(classes: int) -> float:
@@ -60,6 +94,7 @@ class LossSpec:
             smoothing does: then a masked class makes the loss infinite.
         reduction: None for a loss of each row, else one of `reduced.REDUCTIONS`.
         base: of a reduction, the loss of a row.
+        derived: of a user's formula, what follows from it; None for a loss of ours.
     """
 
     name: str
@@ -77,3 +112,4 @@ class LossSpec:
     needs_mass: bool = False
     reduction: str | None = None
     base: LossSpec | None = None
+    derived: Derived | None = None

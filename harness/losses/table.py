@@ -1,17 +1,19 @@
-"""Every loss, by name."""
+"""Every loss, by name: ours, their reductions, and users' formulas."""
 
 from __future__ import annotations
 
+import importlib
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, reduced
+from lossfuzz.harness.losses.reduced import REDUCTIONS, suffix
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.losses.spec import LossSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from lossfuzz.harness.losses.spec import LossSpec
 
 LOSSES: tuple[LossSpec, ...] = (
     SOFTMAX_CROSS_ENTROPY,
@@ -23,32 +25,152 @@ LOSSES: tuple[LossSpec, ...] = (
 )
 """All losses that paths compute; rows first, reductions last."""
 
+ALIASES: dict[str, LossSpec] = {
+    "softmax-cross-entropy": SOFTMAX_CROSS_ENTROPY,
+    "cross-entropy": SOFTMAX_CROSS_ENTROPY,
+    "sparse-softmax-cross-entropy": SOFTMAX_CROSS_ENTROPY,
+    "sparse-categorical-cross-entropy": SOFTMAX_CROSS_ENTROPY,
+    "categorical-cross-entropy": cross_entropy.ONE_HOT_CROSS_ENTROPY,
+    "softmax-cross-entropy-soft-labels": cross_entropy.SOFT_CROSS_ENTROPY,
+    "soft-softmax-cross-entropy": cross_entropy.SOFT_CROSS_ENTROPY,
+    "label-smoothing": cross_entropy.SMOOTHED_CROSS_ENTROPY,
+    "smoothed-softmax-cross-entropy": cross_entropy.SMOOTHED_CROSS_ENTROPY,
+    "sigmoid-cross-entropy": binary.BINARY_CROSS_ENTROPY,
+    "soft-binary-cross-entropy": binary.SOFT_BINARY_CROSS_ENTROPY,
+    "smoothed-binary-cross-entropy": binary.SMOOTHED_BINARY_CROSS_ENTROPY,
+    "weighted-binary-cross-entropy": binary.WEIGHTED_BINARY_CROSS_ENTROPY,
+    "focal": focal.CATEGORICAL_FOCAL[2.0],
+    "categorical-focal": focal.CATEGORICAL_FOCAL[2.0],
+    "binary-focal": focal.BINARY_FOCAL[2.0],
+    "kl-divergence": divergences.KL_DIVERGENCE,
+    "generalised-cross-entropy": divergences.GENERALISED_CROSS_ENTROPY,
+    "logsumexp": divergences.LOG_SUM_EXP,
+}
+"""Short names beside the slugs of the full ones; focal losses with gamma 2."""
+
+
+def slug(name: str) -> str:
+    """A name in lower case, whatever is no letter, digit, dot or slash replaced by ``-``."""
+    return re.sub(r"[^a-z0-9./]+", "-", name.lower()).strip("-")
+
+
+def _plain(name: str) -> str:
+    """A name by which it is found whatever stands between its words and numbers."""
+    return "" if ":" in name else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+_ROW_SLUGS: dict[str, LossSpec] = {
+    _plain(name): loss
+    for name, loss in (
+        *((loss.name, loss) for loss in LOSSES if loss.reduction is None),
+        *ALIASES.items(),
+    )
+}
+
 
 def loss_named(name: str) -> LossSpec:
     """The loss of that name.
 
+    A name is the full one; its `slug`, or with other signs between its words; one of `ALIASES`; or
+    ``package.module:attribute``, a formula or a function to make one of. To each, ``, mean over
+    the batch`` may be added, or to the short ones ``-mean``; likewise sum and weighted mean.
+
     Raises:
         ValueError: there is none; the message lists those that there are.
     """
-    for loss in LOSSES:
-        if loss.name == name:
-            return loss
-    raise ValueError(f"unknown loss {name!r}; known losses: {'; '.join(x.name for x in LOSSES)}")
+    whole = _row_loss(name) or _in_table(name)
+    if whole is not None:
+        return whole
+    for reduction in sorted(REDUCTIONS, key=len, reverse=True):
+        for ending in (suffix(reduction), *_short(reduction)):
+            stem = name.removesuffix(ending)
+            base = _row_loss(stem) if stem != name else None
+            if base is not None and base.reduction is None:
+                return reduced.reduced(base, reduction)
+    raise ValueError(f"unknown loss {name!r}; known losses: {_known()}")
 
 
 def losses_matching(patterns: Iterable[str]) -> list[LossSpec]:
     """The losses whose names match any of the shell patterns, in the table's order.
 
+    Slugs are matched as well as names. A pattern that is no pattern but another name of
+    `loss_named` chooses that loss; what is not in the table comes last.
+
     Raises:
         ValueError: a pattern matches nothing; the message lists the known names.
     """
-    chosen = set()
+    chosen: list[LossSpec] = []
     for pattern in patterns:
-        matching = {loss.name for loss in LOSSES if fnmatchcase(loss.name, pattern)}
-        if not matching:
-            known = "; ".join(loss.name for loss in LOSSES)
-            raise ValueError(
-                f"unknown loss {pattern!r}; known losses: {known} (shell patterns work: '*focal*')"
-            )
-        chosen |= matching
-    return [loss for loss in LOSSES if loss.name in chosen]
+        matching = [
+            loss
+            for loss in LOSSES
+            if fnmatchcase(loss.name, pattern) or fnmatchcase(slug(loss.name), pattern)
+        ]
+        chosen += matching or [_named_by(pattern)]
+    others = [loss for loss in dict.fromkeys(chosen) if loss not in LOSSES]
+    return [loss for loss in LOSSES if loss in chosen] + others
+
+
+def _short(reduction: str) -> tuple[str, str]:
+    return f"-{slug(suffix(reduction))}", f"-{slug(reduction)}"
+
+
+def _named_by(pattern: str) -> LossSpec:
+    try:
+        return loss_named(pattern)
+    except ValueError as error:
+        message = str(error)
+        if message.startswith("unknown loss"):
+            message += " (shell patterns work: '*focal*')"
+        raise ValueError(message) from None
+
+
+def _known() -> str:
+    names = "; ".join(loss.name for loss in LOSSES)
+    return (
+        f"{names}; or in short {', '.join(ALIASES)}; with -mean, -sum or -weighted-mean for a "
+        "whole batch's; or package.module:formula"
+    )
+
+
+def _in_table(name: str) -> LossSpec | None:
+    return next((loss for loss in LOSSES if _plain(name) == _plain(loss.name)), None)
+
+
+def _row_loss(name: str) -> LossSpec | None:
+    """A loss of a row by any name that it has, or a formula."""
+    for loss in LOSSES:
+        if loss.name == name:
+            return loss
+    return _ROW_SLUGS.get(_plain(name)) or _formula_named(name)
+
+
+def _formula_named(name: str) -> LossSpec | None:
+    """A formula of this process, or one that is imported.
+
+    Raises:
+        ValueError: it cannot be imported, or is no formula.
+    """
+    from lossfuzz.harness.formula.spec import FORMULAS, formula  # which knows the losses
+
+    if name in FORMULAS:
+        return FORMULAS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    if not all(part.isidentifier() for part in attribute.split(".")):
+        return None  # with a reduction, perhaps
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"unknown loss {name!r}: {error}") from None
+    if isinstance(found, LossSpec):
+        return found
+    if not callable(found):
+        raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
+            f"{name!r} is a {type(found).__name__}, expected a formula: a function "
+            "exact(x, logits, label), with @lossfuzz.formula above it or without"
+        )
+    return formula(found, name=name)

@@ -1,8 +1,8 @@
 """What a loss is given beside the logits: integer labels, distributions, binary targets.
 
 All are derived from a batch's integer labels by a rule without further choices, so that one
-recipe gives every loss its targets. Weights are multiples of a power of two that every format
-holds exactly, and distributions sum to exactly 1.
+recipe gives every loss its targets. Weights are multiples of a power of two that the
+logits' format holds exactly, and distributions sum to exactly 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lossfuzz.harness.formats import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +31,25 @@ KINDS: dict[str, str] = {
     INDEX: "int32 of shape [...]",
     IGNORABLE: "int32 of shape [...]; every fourth row is ignored",
     ONE_HOT: "shape [..., classes] in the logits' format, a single 1 in every row",
-    DISTRIBUTION: "shape [..., classes], multiples of 1/128 that sum to 1, many of them 0",
+    DISTRIBUTION: "shape [..., classes], multiples of 1/128, in every other row of "
+    "binary32 of 2**-20, that sum to 1, many of them 0",
     BINARY: "shape [..., classes], 0 or 1, each class by itself",
-    PROBABILITY: "shape [..., classes], 0, 1 or odd multiples of 1/256, each class by itself",
+    PROBABILITY: "shape [..., classes], 0, 1 or odd multiples of 1/256, in every other "
+    "row of binary32 of 2**-20, each class by itself",
     NONE: "nothing; the loss depends on the logits alone",
 }
 """Every kind of target with what it looks like."""
 
+BY_CLASS = (BINARY, PROBABILITY)
+"""The kinds in which every class is a question of its own, as of sigmoids."""
+
 IGNORED = -1
 _PARTS = 128
+_FINE_PARTS = 1 << 20
+_FINE_PRECISION = 22
+_MOST_FINE = 1 << 11
+"""What every other row in binary32 adds to its weights, in fine parts: no half format holds it."""
+
 _IGNORED_EVERY = 4
 
 
@@ -122,6 +134,10 @@ def targets_of(kind: str, logits: NDArray[Any], labels: NDArray[np.integer[Any]]
             weights[_IGNORED_EVERY - 1 :: _IGNORED_EVERY] = 0.0
     elif kind == DISTRIBUTION:
         weights = _distributions(generator, index, masked)
+        if format_of(logits).precision >= _FINE_PRECISION:
+            fine = _fine(generator, weights)
+            weights -= fine
+            weights[np.arange(rows), index] += fine.sum(axis=1)
         index = weights.argmax(axis=1)
     elif kind == BINARY:
         weights = (generator.random((rows, classes)) < 1 / 2).astype(np.float64)
@@ -129,8 +145,17 @@ def targets_of(kind: str, logits: NDArray[Any], labels: NDArray[np.integer[Any]]
     elif kind == PROBABILITY:
         weights = (2 * generator.integers(0, _PARTS, (rows, classes)) + 1) / (2 * _PARTS)
         weights[np.arange(rows), index] = generator.choice([0.0, 1.0], rows)
+        if format_of(logits).precision >= _FINE_PRECISION:
+            weights += _fine(generator, weights)
         index = weights.argmax(axis=1)
     return Targets(kind=kind, weights=weights, labels=index, masked=masked)
+
+
+def _fine(generator: np.random.Generator, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Less than half of a coarse part for every weight between 0 and 1, in every other row."""
+    fine = generator.integers(1, _MOST_FINE, weights.shape) / _FINE_PARTS
+    fine[::2] = 0.0
+    return np.where((weights > 0) & (weights < 1), fine, 0.0)
 
 
 def _distributions(

@@ -33,6 +33,7 @@ class LossPath:
             None for a loss that is called by itself.
         traces: for a whole model: ``(cell, logits, targets)``, trains once, and returns the pairs
             (logits, loss) of tensors that its forward passes were made of.
+        own: whether it is a user's own loss, which nobody has tried before.
     """
 
     name: str
@@ -43,3 +44,4 @@ class LossPath:
     documented: LossSpec
     trains: Callable[[Cell], Callable[[Any, Any], tuple[Any, Any]]] | None = None
     traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None
+    own: bool = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.harness.losses.documented import clipped_mean
 from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
 from lossfuzz.harness.paths.models import model_paths
+from lossfuzz.harness.paths.own import own_path_named
 from lossfuzz.harness.paths.path import LossPath
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS)
 
 
 def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
-    """The path of that name, or that ``package.module:attribute`` is.
+    """The path of that name: of the table, a user's own loss, or ``package.module:attribute``.
 
     Raises:
         ValueError: there is none.
@@ -59,6 +60,9 @@ def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
     for path in table:
         if path.name == name:
             return path
+    own = own_path_named(name)
+    if own is not None:
+        return own
     module, _, attribute = name.partition(":")
     try:
         path = getattr(importlib.import_module(module), attribute)

@@ -2,9 +2,9 @@
 
 A whole batch is evaluated in float64; rows of which a value is not enclosed tightly enough go to
 the machine's extended precision, where it has one, and then to mpmath, at a precision that is
-raised until it is. "Tightly" is a relative error of `RELATIVE_BOUND`, or an absolute one of
-`kernel.ABSOLUTE_BOUND` for what vanishes: an exact 0 by cancellation can never be told from a
-number below that.
+raised until it is; those of a user's formula, whose exponentials may be of any size, to Arb.
+"Tightly" is a relative error of `RELATIVE_BOUND`, or an absolute one of `kernel.ABSOLUTE_BOUND`
+for what vanishes: an exact 0 by cancellation can never be told from a number below that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lossfuzz.harness.reference.numbers import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.losses.spec import Derived, LossSpec
     from lossfuzz.harness.losses.targets import Targets
 
 RELATIVE_BOUND = 2.0**-40
@@ -71,12 +71,14 @@ def reference_by_enclosures(
     scale = np.nan if tight_gradient else spec.steepness
     remaining = np.flatnonzero(judged)
     left_by: list[int] = []
-    for numbers in _ladder():
+    for numbers in _ladder() if spec.derived is None else _ladder()[:2]:
         if remaining.size:
             kept = _evaluate(spec, logits, targets, remaining, numbers, scale, loss, gradient)
             remaining = remaining[~kept]
         left_by.append(len(remaining))
-    if remaining.size:
+    if spec.derived is not None:
+        _by_row(spec.derived, logits, targets, remaining, loss, gradient, judged)
+    elif remaining.size:
         row = int(remaining[0])
         raise ArithmeticError(
             f"{_PRECISIONS[-1]} bits left the {spec.name} of logits {logits[row].tolist()} with "
@@ -91,6 +93,24 @@ def reference_by_enclosures(
         extended_rows=left_by[0],
         mpmath_rows=left_by[1],
     )
+
+
+def _by_row(
+    derived: Derived,
+    logits: NDArray[Any],
+    targets: Targets,
+    rows: NDArray[np.intp],
+    loss: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    judged: NDArray[np.bool_],
+) -> None:
+    """Store the exact values of rows of a user's formula, or that they have none."""
+    for row in rows.tolist():
+        found = derived.exact_row(logits[row].astype(np.float64), targets.weights[row])
+        if found is None:
+            judged[row] = False
+        else:
+            loss[row], gradient[row] = found
 
 
 def _ladder() -> list[Numbers]:
@@ -110,9 +130,10 @@ def _evaluate(
 ) -> NDArray[np.bool_]:
     """Evaluate rows, store what is tight enough; returns which of them were."""
     found, slopes = evaluate_rows(spec, logits[rows], targets.take(rows), numbers)
-    tight = _tight(found, np.nan) & _tight(slopes, scale)
-    loss[rows[tight]] = found.to_float64()[tight, 0]
-    gradient[rows[tight]] = slopes.to_float64()[tight]
+    with np.errstate(over="ignore"):
+        tight = _tight(found, np.nan) & _tight(slopes, scale)
+        loss[rows[tight]] = found.to_float64()[tight, 0]
+        gradient[rows[tight]] = slopes.to_float64()[tight]
     return tight
 
 

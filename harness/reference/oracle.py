@@ -13,6 +13,7 @@ from lossfuzz.harness.losses.reduced import row_factors
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.reference.enclosed import reference_by_enclosures
 from lossfuzz.harness.reference.judge import Reference, reference_of
+from lossfuzz.harness.reference.kernel import ABSOLUTE_BOUND
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +43,8 @@ def row_reference(
 def reduced_reference(rows: Reference, loss: LossSpec) -> Reference:
     """The same after the loss's reduction; of shape ``[1]`` and without a value if a row has none.
 
-    Losses of rows are nonnegative, so their relative bound is the sum's, but for the factor's and
-    the sum's own rounding.
+    Where losses of rows are nonnegative, their relative bound is the sum's, but for the factor's
+    and the sum's own rounding; where some are negative, it grows as their sum cancels.
     """
     if loss.reduction is None:
         return rows
@@ -51,11 +52,14 @@ def reduced_reference(rows: Reference, loss: LossSpec) -> Reference:
     judged = np.full(len(rows.judged), bool(rows.judged.all()))
     total = math.fsum(rows.loss * factors) if judged[0] else math.nan
     slack = 4 * BINARY64.unit_roundoff
+    cancelled = 1.0
+    if judged[0] and (rows.loss < 0).any():
+        cancelled = math.fsum(np.abs(rows.loss * factors)) / max(abs(total), ABSOLUTE_BOUND)
     return replace(
         rows,
         loss=np.array([total]),
         gradient=rows.gradient * factors[:, None],
-        relative_bound=rows.relative_bound + slack,
+        relative_bound=(rows.relative_bound + slack) * cancelled,
         component_bounds=rows.component_bounds + slack,
         judged=judged,
     )

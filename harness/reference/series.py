@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.losses.spec import LossSpec
 
-_FIRST_PRECISION = 256
-_LAST_PRECISION = 1 << 13
+PRECISIONS = (256, 512, 1024, 2048, 4096, 8192)
+"""In bits, each tried when the one before left a ball too wide."""
+
 _LENGTH = 2  # of the power series: value and slope
 
 _ACCURATE_BITS = 60
@@ -40,8 +42,21 @@ _ABSOLUTE_RADIUS = 2.0**-220
 """What is enough of a value that vanishes: 2**-20 of the enclosures' absolute bound."""
 
 
+class UndecidedError(ArithmeticError):
+    """Balls are too wide to tell which of two numbers is the larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BallArithmetic:
-    """The operations of a textbook formula, over balls and over power series of balls."""
+    """The operations of a textbook formula, over balls and over power series of balls.
+
+    Attributes:
+        columns: which classes of the row are not masked.
+        classes: of the row, masked ones included.
+    """
+
+    columns: tuple[int, ...]
+    classes: int
 
     def number(self, value: float) -> Any:
         """A float64, exactly."""
@@ -82,22 +97,25 @@ def textbook_row(
     row, targets = logits[unmasked].tolist(), weights[unmasked].tolist()
     position = {column: place for place, column in enumerate(unmasked.tolist())}
     wanted = [column for column in columns if column in position] or [int(unmasked[0])]
-    precision = _FIRST_PRECISION
-    while precision <= _LAST_PRECISION:
+    arithmetic = BallArithmetic(columns=tuple(position), classes=logits.size)
+    for precision in PRECISIONS:
         with _taylor_arithmetic(precision):
-            found = {
-                column: _value_and_slope(spec, row, targets, position[column]) for column in wanted
-            }
-            narrow = all(_is_narrow(ball) for pair in found.values() for ball in pair)
+            try:
+                found = {
+                    column: _value_and_slope(spec, row, targets, position[column], arithmetic)
+                    for column in wanted
+                }
+            except UndecidedError:
+                continue
+            narrow = all(is_narrow(ball) for pair in found.values() for ball in pair)
         if narrow:
             loss, _ = found[wanted[0]]
             return loss, {
                 column: found[column][1] if column in position else arb(0) for column in columns
             }
-        precision *= 2
     raise ArithmeticError(
         f"Arb left the {spec.name} of logits {logits.tolist()} with targets {weights.tolist()} "
-        f"undecided at {_LAST_PRECISION} bits"
+        f"undecided at {PRECISIONS[-1]} bits"
     )
 
 
@@ -105,7 +123,7 @@ def is_outside(value: float, bound: float, ball: arb) -> bool:
     """Whether a float64 is certainly further than a bound from every number of a ball."""
     if not math.isfinite(value):
         return True
-    with ctx.workprec(_FIRST_PRECISION):
+    with ctx.workprec(PRECISIONS[0]):
         return bool(abs(ball - arb(value)) > arb(bound))
 
 
@@ -121,17 +139,24 @@ def _taylor_arithmetic(precision: int) -> Iterator[None]:
 
 
 def _value_and_slope(
-    spec: LossSpec, logits: list[float], weights: list[float], position: int
+    spec: LossSpec,
+    logits: list[float],
+    weights: list[float],
+    position: int,
+    arithmetic: BallArithmetic,
 ) -> tuple[arb, arb]:
     """The loss of unmasked classes, and its derivative by one of their logits."""
     variables: list[Any] = [arb(logit) for logit in logits]
     variables[position] = arb_series([variables[position], arb(1)], prec=_LENGTH)
     targets = [arb(weight) for weight in weights]
-    series = spec.textbook(variables, targets, BallArithmetic())
+    series = spec.textbook(variables, targets, arithmetic)
+    if isinstance(series, arb):  # it does not depend on this logit
+        return series, arb(0)
     return series[0], series[1]
 
 
-def _is_narrow(ball: arb) -> bool:
+def is_narrow(ball: arb) -> bool:
+    """Whether a ball holds a value more accurately than an enclosure must."""
     return bool(
         ball.is_finite()
         and (ball.rel_accuracy_bits() >= _ACCURATE_BITS or ball.rad() <= arb(_ABSOLUTE_RADIUS))

@@ -11,9 +11,11 @@ from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.outcome import origin_of
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.results import CellResult
-from lossfuzz.strategies.recipes import expand
+from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.prepared import Prepared
     from lossfuzz.measuring import Measuring
@@ -25,7 +27,7 @@ def probe(
     measuring: Measuring,
     number: int,
     cell_name: str,
-    recipe: int,
+    made: Mapping[str, Any] | None,
     rows: list[int] | None,
 ) -> dict[str, Any]:
     """Run some rows of a batch through a cell, in this process; whoever asks watches it.
@@ -35,15 +37,15 @@ def probe(
         measuring: the worker's.
         number: of the task.
         cell_name: of the cell.
-        recipe: number of the task's recipe; -1 stands for the batch that routes are found with.
+        made: the recipe; None stands for the batch that routes are found with.
         rows: from and to; None for the whole batch as it is.
     """
     cell = _cell(plan, number, cell_name)
     try:
-        if recipe < 0:
+        if made is None:
             measuring.route(cell)
             return {"rows": 0}
-        prepared = _prepared(plan, number, cell, recipe)
+        prepared = _prepared(cell, made)
         runner = measuring.runner(CellResult(cell))
         if rows is None:
             runner.run(prepared.logits, prepared.fed)
@@ -57,7 +59,13 @@ def probe(
 
 
 def record(
-    kind: str, plan: Plan, number: int, cell_name: str, recipe: int, row: int | None, reason: str
+    kind: str,
+    plan: Plan,
+    number: int,
+    cell_name: str,
+    made: Mapping[str, Any] | None,
+    row: int | None,
+    reason: str,
 ) -> Finding:
     """The finding of a cell that kills its process or hangs, without running it.
 
@@ -66,12 +74,14 @@ def record(
         plan: the campaign's.
         number: of the task.
         cell_name: of the cell.
-        recipe: number of the task's recipe, or -1.
+        made: the recipe; None for the batch that routes are found with.
         row: that does it alone; None if none does, or none was looked for.
         reason: what was seen of it.
     """
     cell = _cell(plan, number, cell_name)
-    alone = "" if row is not None or recipe < 0 else " (no single row of the batch does it alone)"
+    alone = (
+        "" if row is not None or made is None else " (no single row of the batch does it alone)"
+    )
     origin: dict[str, Any] = {
         "loss": cell.path.loss.name,
         "path": cell.path.name,
@@ -85,8 +95,8 @@ def record(
         "row": 0,
     }
     exact_loss, exact_gradient = math.nan, ()
-    if recipe >= 0:
-        prepared = _prepared(plan, number, cell, recipe)
+    if made is not None:
+        prepared = _prepared(cell, made)
         origin = origin_of(cell, prepared, row or 0)
         exact_loss = float(prepared.row_reference.loss[row or 0])
         exact_gradient = tuple(prepared.row_reference.gradient[row or 0].tolist())
@@ -107,17 +117,16 @@ def record(
     )
 
 
-def rows_of(plan: Plan, number: int, recipe: int) -> int:
-    """How many rows a recipe of a task has."""
-    shape = task_numbered(plan, number).recipes(plan)[recipe].shape
-    return math.prod(shape[:-1])
+def rows_of(made: Mapping[str, Any]) -> int:
+    """How many rows a recipe's batch has."""
+    return math.prod(made["shape"][:-1])
 
 
 def _cell(plan: Plan, number: int, name: str) -> Cell:
     return next(cell for cell in task_numbered(plan, number).cells(plan) if cell.name == name)
 
 
-def _prepared(plan: Plan, number: int, cell: Cell, recipe: int) -> Prepared:
-    one = task_numbered(plan, number).recipes(plan)[recipe]
-    batch = expand(one)
-    return prepare(batch.logits, batch.labels, one.to_json(), cell.path.loss)
+def _prepared(cell: Cell, made: Mapping[str, Any]) -> Prepared:
+    recipe = Recipe.from_json(dict(made))
+    batch = expand(recipe)
+    return prepare(batch.logits, batch.labels, recipe.to_json(), cell.path.loss)

@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.bisection import record, rows_of
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place, Request
-from lossfuzz.campaign.outcome import merged, reduction_key
-from lossfuzz.campaign.tasks import Task, count_of, task_numbered, tasks_of
+from lossfuzz.campaign.outcome import cliffs_key, merged
+from lossfuzz.campaign.tasks import Task, cell_to_json, count_of, task_numbered, tasks_of
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.causes import finding_key, findings_to_shrink
 from lossfuzz.harness.findings import CRASH, TIMEOUT
-from lossfuzz.harness.results import worst_findings
+from lossfuzz.harness.results import cells_to_walk, worst_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lossfuzz.campaign.engine import Engine
     from lossfuzz.campaign.store import Store
+    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.findings import Finding
-    from lossfuzz.plan import Plan
+    from lossfuzz.plan import Group, Plan
 
 Progress = Callable[[int, int, str], None]
 """Called with tasks done, tasks in all (0 when time decides), and what was done last."""
@@ -45,7 +47,7 @@ class Coordinator:
         self._losses: dict[int, int] = {}
 
     def run(self) -> None:
-        """Do what is left to do: tasks, then the reduction of the worst findings.
+        """Do what is left to do: tasks, then the shrinking of findings, then the cliffs.
 
         Raises:
             AuditError: a worker found the exact reference wrong.
@@ -53,6 +55,7 @@ class Coordinator:
         """
         self._do_tasks()
         self._reduce()
+        self._find_cliffs()
 
     def _do_tasks(self) -> None:
         finished = self._store.finished()
@@ -118,7 +121,7 @@ class Coordinator:
             self._plan,
             task.number,
             lost.place.cell,
-            lost.place.recipe,
+            lost.place.made,
             row,
             again.reason,
         )
@@ -130,7 +133,7 @@ class Coordinator:
         body = {
             "number": task.number,
             "cell": place.cell,
-            "recipe": place.recipe,
+            "made": dict(place.made) if place.made else None,
             "rows": list(rows) if rows else None,
         }
         request = Request(kind="probe", key=f"probe {task.number}", group=-1, body=body)
@@ -155,9 +158,9 @@ class Coordinator:
 
     def _row(self, task: Task, place: Place, *, timeout: bool) -> int | None:
         """The row that does it alone, by halving; None if none does, or for a route."""
-        if place.recipe < 0:
+        if place.made is None:
             return None
-        start, stop = 0, rows_of(self._plan, task.number, place.recipe)
+        start, stop = 0, rows_of(place.made)
         while stop - start > 1:
             middle = (start + stop) // 2
             for half in ((start, middle), (middle, stop)):
@@ -170,16 +173,17 @@ class Coordinator:
         return start
 
     def _reduce(self) -> None:
-        """Make the worst findings small, one request each."""
+        """Make findings small, one request each."""
         known = self._store.reduced()
-        worst = worst_findings(merged(self._store, self._plan).cells)
-        waiting = deque(one for one in worst if reduction_key(one) not in known)
+        cells = merged(self._store, self._plan).cells
+        chosen = findings_to_shrink(cells, worst_findings(cells))
+        waiting = deque(one for one in chosen if finding_key(one) not in known)
         retried: set[str] = set()
         running: dict[str, Finding] = {}
         while waiting or running:
             while waiting and self._engine.free():
                 finding = waiting.popleft()
-                key = reduction_key(finding)
+                key = finding_key(finding)
                 running[key] = finding
                 body = {"finding": finding.to_json()}
                 self._engine.submit(Request(kind="reduce", key=key, group=-1, body=body))
@@ -194,7 +198,41 @@ class Coordinator:
             else:
                 retried.add(event.request.key)
                 waiting.append(finding)
-            self._progress(len(worst) - len(waiting), len(worst), "reducing findings")
+            self._progress(len(chosen) - len(waiting), len(chosen), "shrinking findings")
+
+    def _find_cliffs(self) -> None:
+        """Find the exact margins at which cells break, one request each; twice at most."""
+        chosen = [
+            result.cell
+            for result in cells_to_walk(merged(self._store, self._plan).cells)
+            if self._store.fact(cliffs_key(result.cell)) is None
+        ]
+        groups = self._plan.groups()
+        waiting = deque((cell, 0) for cell in chosen)
+        running: dict[str, tuple[Cell, int]] = {}
+        while waiting or running:
+            while waiting and self._engine.free():
+                cell, tried = waiting.popleft()
+                running[cell.name] = cell, tried
+                self._engine.submit(
+                    Request(
+                        kind="cliffs",
+                        key=cell.name,
+                        group=_group_of(cell, groups),
+                        body={"cell": cell_to_json(cell)},
+                    )
+                )
+            event = self._engine.next_event()
+            cell, tried = running.pop(event.request.key)
+            if isinstance(event, Failed):
+                _raise(event)
+            elif isinstance(event, Finished):
+                self._store.keep(cliffs_key(cell), event.result["cliffs"])
+            elif tried:
+                self._store.keep(cliffs_key(cell), [])
+            else:
+                waiting.append((cell, 1))
+            self._progress(len(chosen) - len(waiting), len(chosen), "finding exact margins")
 
 
 _WINDOW = 64
@@ -212,6 +250,14 @@ class _Replaying:
     def next_event(self) -> Any:
         """The oldest event that was held back, else the engine's next."""
         return self._held.popleft() if self._held else self._engine.next_event()
+
+
+def _group_of(cell: Cell, groups: Sequence[Group]) -> int:
+    return next(
+        number
+        for number, (paths, fmt, device) in enumerate(groups)
+        if cell.path in paths and cell.format == fmt and cell.device == device
+    )
 
 
 def _what(task: Task) -> str:

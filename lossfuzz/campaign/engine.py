@@ -153,7 +153,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=tempfile.gettempdir(),  # where no folder named lossfuzz hides the package
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _module_paths()))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, module_paths()))},
             start_new_session=True,  # Ctrl-C is the coordinator's to answer
         )
         if self._process.stdin is None or self._process.stdout is None:
@@ -194,7 +194,7 @@ class _Process:
     def take(self, answer: dict[str, Any]) -> Event | None:
         """Understand an answer; returns how the request ended, if it did."""
         if "at" in answer:
-            self.place = Place(cell=answer["at"], recipe=answer["recipe"])
+            self.place = Place(cell=answer["at"], recipe=answer["recipe"], made=answer["made"])
             return None
         if self._starting and "done" in answer:
             self._starting = False
@@ -214,7 +214,7 @@ class _Process:
         limit = _START_SECONDS if self._starting else seconds
         if time.monotonic() - self._heard > limit:
             return f"silent for {limit:g} s"
-        held = _resident_bytes(self._process.pid)
+        held = resident_bytes(self._process.pid)
         if held > memory:
             return f"held {held >> 20} MiB of memory, allowed are {memory >> 20} MiB"
         return None
@@ -240,13 +240,14 @@ class _Process:
                 pipe.close()
 
 
-def _module_paths() -> list[str]:
+def module_paths() -> list[str]:
     """Where this process finds modules, so that a worker finds the same; never the folder here."""
     here = str(Path.cwd())
     return [path for path in sys.path if path not in ("", here)]
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """The memory that a process holds, in bytes; 0 where that cannot be seen."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):

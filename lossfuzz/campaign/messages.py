@@ -1,9 +1,9 @@
 """What coordinator and worker say to each other: one JSON object a line.
 
-To a worker: ``{"do": "task" | "probe" | "reduce" | "start", ...}``. From it: ``{"at": cell,
-"recipe": number}`` before TensorFlow is called for a cell, and ``{"done": ..., ...}`` or
-``{"failed": line, "audit": bool}`` at the end of each request. The announcement is what is known
-of a worker that dies.
+To a worker: ``{"do": "task" | "probe" | "reduce" | "cliffs" | "start", ...}``. From it: ``{"at":
+cell, "recipe": number, "made": recipe}`` before TensorFlow is called for a cell, and ``{"done":
+..., ...}`` or ``{"failed": line, "audit": bool}`` at the end of each request. The announcement is
+what is known of a worker that dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Request:
     """Something for a worker to do.
 
     Attributes:
-        kind: ``task``, ``probe`` or ``reduce``.
+        kind: ``task``, ``probe``, ``reduce`` or ``cliffs``.
         key: what the coordinator calls it.
         group: of the cells that it needs; a worker that has them is preferred.
         body: the rest, as JSON's types.
@@ -43,11 +43,13 @@ class Place:
 
     Attributes:
         cell: name of the cell that TensorFlow was called for.
-        recipe: number of the task's recipe; -1 while its route was looked for.
+        recipe: number of the task's step; -1 while its route was looked for.
+        made: the recipe of the batch, as JSON's types, of the plan or a mutant; None for a route.
     """
 
     cell: str
     recipe: int
+    made: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lossfuzz.campaign.tasks import count_of
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
+from lossfuzz.harness.cliffs import Cliff
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lossfuzz.campaign.store import Store
+    from lossfuzz.harness.cells import Cell
     from lossfuzz.plan import Plan
 
 
@@ -29,20 +33,34 @@ def merged(store: Store, plan: Plan) -> RunResult:
     for by_cell in store.left_out().values():
         for name, (_, record) in by_cell.items():
             _keep(cells[name], Finding.from_json(record))
-    small = store.reduced()
-    worst = []
-    for finding in worst_findings(cells.values()):
-        key = reduction_key(finding)
-        worst.append(Finding.from_json(small[key]) if key in small else finding)
+    for one in cells.values():
+        records = store.fact(cliffs_key(one.cell)) or []
+        one.cliffs = tuple(Cliff.from_json(record) for record in records)
+    small = {key: Finding.from_json(record) for key, record in store.reduced().items()}
+    worst = worst_findings(cells.values())
     return RunResult(
         plan=plan.to_json(),
         environment=store.fact("environment") or {"versions": {}, "devices": []},
         cells=list(cells.values()),
-        worst=worst,
+        worst=[small.get(finding_key(finding), finding) for finding in worst],
+        causes=causes_of(cells.values(), small),
         interrupted=not store.fact("complete"),
         reference_rows=rows,
         seconds=store.fact("seconds") or {},
+        progress="" if store.fact("complete") else _progress(len(store.finished()), plan),
     )
+
+
+def _progress(done: int, plan: Plan) -> str:
+    total = count_of(plan) if plan.devices else None
+    if total is None and plan.seconds is not None:
+        return f"{done:,} tasks are done, of as many as fit into {plan.seconds:g} s of measuring"
+    return f"{done:,} of {total:,} tasks are done" if total else "no task is done"
+
+
+def cliffs_key(cell: Cell) -> str:
+    """The name of the store's fact that holds a cell's cliffs."""
+    return f"cliffs of {cell.name}"
 
 
 def joined(results: Sequence[RunResult]) -> RunResult:
@@ -75,17 +93,10 @@ def joined(results: Sequence[RunResult]) -> RunResult:
         environment={**first.environment, "joined": [one.environment for one in results]},
         cells=list(cells.values()),
         worst=worst_of(finding for result in results for finding in result.worst),
+        causes=joined_causes(cause for result in results for cause in result.causes),
         interrupted=any(result.interrupted for result in results),
         reference_rows=rows,
         seconds={},
-    )
-
-
-def reduction_key(finding: Finding) -> str:
-    """What the reduction of a finding is kept under: the finding itself, in few words."""
-    return (
-        f"{finding.cell_name} {finding.kind} {finding.tier} row {finding.row} of "
-        f"{sorted(finding.recipe.items())}"
     )
 
 

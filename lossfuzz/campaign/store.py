@@ -34,7 +34,7 @@ class Store:
     Every write is a transaction, so that a killed coordinator leaves what it had finished.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: IO[str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: IO[str] | None = None) -> None:
         self._connection, self._lock = connection, lock
 
     @classmethod
@@ -77,10 +77,29 @@ class Store:
             _check(connection, path)
         return cls(connection, lock)
 
+    @classmethod
+    def read(cls, folder: Path) -> Store:
+        """The store in a folder as it is now, to be read while another process may write to it.
+
+        Neither locks that process out nor changes the file; everything that is read is of the same
+        moment.
+
+        Raises:
+            UsageError: there is none, it is not one, is damaged or newer.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise UsageError(f"{str(folder)!r} holds no campaign: expected a file {FILE} there")
+        with _one_line(folder):
+            connection = _reading(path)
+            _check(connection, path)
+        return cls(connection)
+
     def close(self) -> None:
         """Let the store go."""
         self._connection.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def keep(self, name: str, value: Any) -> None:
         """Write one of the campaign's facts."""
@@ -139,6 +158,25 @@ class Store:
         """The findings that were made small, by their keys."""
         rows = self._connection.execute("SELECT key, finding FROM reductions")
         return {key: json.loads(finding) for key, finding in rows}
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    """A connection within a transaction that only reads.
+
+    A store with a log beside it is or was being written, and its readers need the log. Without
+    one all is in the file; opening it as ordinary would leave an empty log behind, and fail where
+    nothing may be written.
+    """
+    log = path.with_name(path.name + "-wal")
+    mode = "mode=ro" if log.exists() else "immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
+    connection.isolation_level = None
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment that counts
+    if mode != "mode=ro" and log.exists():  # somebody went on with the campaign just now
+        connection.close()
+        return _reading(path)
+    return connection
 
 
 def _locked(folder: Path) -> IO[str]:

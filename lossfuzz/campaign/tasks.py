@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.plan import RECIPES_PER_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from lossfuzz.harness.paths.path import LossPath
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
-
-PATHS_PER_TASK = 6
-RECIPES_PER_TASK = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +61,17 @@ class Task:
         stream = plan.recipes(self.format)
         return list(itertools.islice(stream, self.first, self.first + RECIPES_PER_TASK))
 
+    def steps(self, plan: Plan) -> list[Recipe | None]:
+        """The task's recipes in the order of their turns, None where a mutant has its turn."""
+        found: list[Recipe | None] = []
+        for number, recipe in enumerate(self.recipes(plan)):
+            found += [recipe, *[None] * plan.mutants_after(number)]
+        return found
+
 
 def tasks_of(plan: Plan) -> Iterator[Task]:
     """All tasks: every group for the first recipes, then for the next; endless without rows."""
-    groups = _groups(plan)
+    groups = plan.groups()
     recipes = math.inf if plan.rows is None else recipes_per_format(plan)
     number = 0
     for turn in itertools.count():
@@ -82,7 +87,7 @@ def tasks_of(plan: Plan) -> Iterator[Task]:
 
 def task_numbered(plan: Plan, number: int) -> Task:
     """The task of a number."""
-    groups = _groups(plan)
+    groups = plan.groups()
     turn, group = divmod(number, len(groups))
     paths, fmt, device = groups[group]
     return Task(
@@ -99,7 +104,7 @@ def count_of(plan: Plan) -> int | None:
     """How many tasks a plan has; None where time decides."""
     if plan.rows is None:
         return None
-    return len(_groups(plan)) * -(-recipes_per_format(plan) // RECIPES_PER_TASK)
+    return len(plan.groups()) * -(-recipes_per_format(plan) // RECIPES_PER_TASK)
 
 
 def recipes_per_format(plan: Plan) -> int:
@@ -107,18 +112,24 @@ def recipes_per_format(plan: Plan) -> int:
     return sum(1 for _ in plan.recipes(plan.formats[0]))
 
 
-def _groups(plan: Plan) -> list[tuple[tuple[LossPath, ...], FloatFormat, str]]:
-    by_loss: dict[str, list[LossPath]] = {}
-    for path in plan.paths:
-        by_loss.setdefault(path.loss.name, []).append(path)
-    parts = [
-        tuple(paths[start : start + PATHS_PER_TASK])
-        for paths in by_loss.values()
-        for start in range(0, len(paths), PATHS_PER_TASK)
-    ]
-    return [
-        (paths, fmt, device) for fmt in plan.formats for paths in parts for device in plan.devices
-    ]
+def cell_to_json(cell: Cell) -> dict[str, str]:
+    """A cell as JSON's types."""
+    return {
+        "path": cell.path.name,
+        "format": cell.format.dtype_name,
+        "mode": cell.mode,
+        "device": cell.device,
+    }
+
+
+def cell_from_json(record: dict[str, str]) -> Cell:
+    """The cell that `cell_to_json` wrote."""
+    return Cell(
+        path=path_named(record["path"]),
+        format=format_named(record["format"]),
+        mode=record["mode"],
+        device=record["device"],
+    )
 
 
 def cell_of(finding: Finding) -> Cell:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class _Worker:
 
     def _announce(self, cell: str, recipe: Any) -> None:
         number = -1 if recipe is None else self._recipe_numbers.get(recipe, -1)
-        self._say({"at": cell, "recipe": number})
+        made = None if recipe is None else recipe.to_json()
+        self._say({"at": cell, "recipe": number, "made": made})
 
     def _start(
         self, plan: dict[str, Any], logical_cpus: int, pythons: dict[str, str]
@@ -90,31 +92,50 @@ class _Worker:
 
         plan, measuring = self._ready()
         task = task_numbered(plan, number)
-        self._recipe_numbers = {one: k for k, one in enumerate(task.recipes(plan))}
-        return carry_out(task, plan, measuring, [(cell, recipe) for cell, recipe in left_out])
+        self._recipe_numbers = {}
+        ends = [(cell, recipe) for cell, recipe in left_out]
+        return carry_out(task, plan, measuring, ends, self._recipe_numbers)
 
     def _probe(
-        self, number: int, cell: str, recipe: int, rows: list[int] | None
+        self, number: int, cell: str, made: dict[str, Any] | None, rows: list[int] | None
     ) -> dict[str, Any]:
         from lossfuzz.campaign.bisection import probe
 
         plan, measuring = self._ready()
-        return probe(plan, measuring, number, cell, recipe, rows)
+        return probe(plan, measuring, number, cell, made, rows)
 
     def _reduce(self, finding: dict[str, Any]) -> dict[str, Any]:
         from lossfuzz.audit import audit_findings
         from lossfuzz.campaign.tasks import cell_of
-        from lossfuzz.harness.findings import Finding
+        from lossfuzz.harness.findings import MODE_DISAGREEMENT, Finding
         from lossfuzz.harness.results import CellResult
-        from lossfuzz.reduction import reduced
+        from lossfuzz.shrinking import shrunk
 
-        _, measuring = self._ready()
+        plan, measuring = self._ready()
         found = Finding.from_json(finding)
-        result = CellResult(cell_of(found))
-        measuring.find_routes([result])
-        smaller = reduced(found, measuring.runner(result))
+        cell = cell_of(found)
+        modes = plan.modes if found.kind == MODE_DISAGREEMENT else (cell.mode,)
+        results = {mode: CellResult(replace(cell, mode=mode)) for mode in modes}
+        measuring.find_routes(results.values())
+        runners = {
+            mode: measuring.runner(one)
+            for mode, one in results.items()
+            if one.unavailable is None or mode == cell.mode
+        }
+        smaller = shrunk(found, runners[cell.mode], others=runners)
         audit_findings([smaller])
         return {"finding": smaller.to_json()}
+
+    def _cliffs(self, cell: dict[str, str]) -> dict[str, Any]:
+        from lossfuzz.campaign.tasks import cell_from_json
+        from lossfuzz.cliffs import find_cliffs
+        from lossfuzz.harness.results import CellResult
+
+        _, measuring = self._ready()
+        result = CellResult(cell_from_json(cell))
+        measuring.find_routes([result])
+        find_cliffs(result, measuring.runner(result))
+        return {"cliffs": [cliff.to_json() for cliff in result.cliffs]}
 
     def _ready(self) -> tuple[Plan, Measuring]:
         if self._plan is None or self._measuring is None:

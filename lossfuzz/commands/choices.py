@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
 from lossfuzz.harness.losses.table import losses_matching
+from lossfuzz.harness.paths.own import imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.mathematics import spec_of
 from lossfuzz.strategies.families import family_named
 from lossfuzz.strategies.recipes import SHAPES
 
@@ -40,15 +41,6 @@ def chosen(
         raise UsageError(str(error)) from None
 
 
-def training_format(name: str) -> FloatFormat:
-    """The format of that name, if losses are measured in it."""
-    known = [fmt for fmt in TRAINING_FORMATS if name in (fmt.name, fmt.dtype_name)]
-    if not known:
-        names = ", ".join(fmt.dtype_name for fmt in TRAINING_FORMATS)
-        raise ValueError(f"unknown format {name!r}; known formats: {names}")
-    return format_named(name)
-
-
 def family(name: str) -> str:
     """The name itself, if a family has it."""
     family_named(name)
@@ -56,11 +48,14 @@ def family(name: str) -> str:
 
 
 def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
-    """The paths that ``--paths`` and ``--losses`` leave, all by default.
+    """The paths that ``--paths`` and ``--losses`` leave, all by default; users' own losses alone.
 
     Raises:
-        ValueError: a pattern matches nothing, or no path matches both.
+        ValueError: a pattern matches nothing, no path matches both, or an own loss cannot be had.
     """
+    own = own_paths(options)
+    if own:
+        return own + (paths_matching(split(options.paths)) if options.paths else [])
     paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
     if options.losses:
         losses = {loss.name for loss in losses_matching(options.losses)}
@@ -71,6 +66,28 @@ def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
             )
         return kept
     return paths
+
+
+def own_paths(options: argparse.Namespace) -> list[LossPath]:
+    """The paths of the losses that ``--loss`` names, computing what ``--as`` names.
+
+    Raises:
+        ValueError: a loss cannot be imported, ``--as`` is missing or unknown.
+    """
+    names = split(getattr(options, "loss", None))
+    if not names:
+        for option in ("against", "reduction"):
+            if getattr(options, option, None):
+                written = {"against": "--as"}.get(option, f"--{option}")
+                raise ValueError(f"{written} belongs to --loss package.module:function")
+        return []
+    if options.against is None:
+        raise ValueError(
+            f"--loss {names[0]} needs --as: the mathematics that it is to compute, such as "
+            "softmax-cross-entropy, or package.module:formula; `lossfuzz paths` lists all losses"
+        )
+    against = spec_of(options.against, options.reduction)
+    return [own_path(imported(name), against, name=name) for name in names]
 
 
 def shape_group(text: str) -> tuple[tuple[int, ...], ...]:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
-import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lossfuzz.campaign.outcome import merged
-from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.commands.console import wide_console
+from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.stored import read
 from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.plan import Plan
 from lossfuzz.reports import comparison as tables
+from lossfuzz.reports import html_comparison, markdown_comparison
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from rich.console import Console
 
+    from lossfuzz.harness.results import RunResult
     from lossfuzz.reports.comparison import Comparison
 
-SCHEMA = 1
-"""Of the results.json that is read."""
-
-_PLANNED = ("families", "shapes", "rows", "seed")
-_RESULTS = "results.json"
 _LINES = 60
 _STYLES = {
     tables.WORSE: "bold red",
@@ -54,12 +47,14 @@ def compare_command(options: argparse.Namespace) -> int:
     _check_common(before, after, options)
     found = compare(before, after, level=options.level)
     if options.json is not None:
-        text = json.dumps(found.to_json(), indent=1, allow_nan=False)
-        try:
-            options.json.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write {str(options.json)!r}: {error.strerror}") from None
-    console = wide_console()
+        write_text(options.json, json.dumps(found.to_json(), indent=1, allow_nan=False))
+    if options.html is not None:
+        names = str(options.before), str(options.after)
+        write_text(options.html, html_comparison.render(found, before, after, names=names))
+    if options.markdown is not None:
+        names = str(options.before), str(options.after)
+        write_text(options.markdown, markdown_comparison.render(found, names=names))
+    console = wide_console(stderr=options.markdown == STANDARD_OUTPUT)
     if not options.quiet:
         _show(found, console)
         for name, run in ((options.before, before), (options.after, after)):
@@ -67,79 +62,6 @@ def compare_command(options: argparse.Namespace) -> int:
                 console.print(Text(f"{name} was interrupted: it counts as far as it came."))
     console.print(Text(tables.verdict(found), style="bold"))
     return int(found.regression)
-
-
-def read(path: Path) -> RunResult:
-    """A run by its results.json, a campaign by its folder, or a run by the folder of its report.
-
-    Raises:
-        UsageError: there is nothing that can be read.
-    """
-    if path.is_dir():
-        if (path / FILE).exists() or not (path / _RESULTS).exists():
-            return _read_campaign(path)
-        path = path / _RESULTS
-    elif path.name == FILE and path.exists():
-        return _read_campaign(path.parent)
-    return _read_results(path)
-
-
-def _read_campaign(folder: Path) -> RunResult:
-    store = Store.open(folder)
-    try:
-        return merged(store, Plan.from_json(store.fact("plan")))
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
-        raise UsageError(
-            f"the campaign in {str(folder)!r} cannot be read here ({_told(error)}); it may come "
-            "from another version"
-        ) from None
-    finally:
-        store.close()
-
-
-def _read_results(path: Path) -> RunResult:
-    expected = "expected a campaign's folder or a results.json of 'lossfuzz run'"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {expected}") from None
-    except ValueError:
-        raise UsageError(f"{str(path)!r} is no JSON: {expected}") from None
-    if not isinstance(record, dict) or "cells" not in record or "plan" not in record:
-        raise UsageError(f"{str(path)!r} holds no results: {expected}")
-    if record.get("schema") != SCHEMA:
-        raise UsageError(
-            f"{str(path)!r} has schema {record.get('schema')!r}, this lossfuzz reads {SCHEMA}: "
-            "compare with the version that wrote it, or measure again"
-        )
-    try:
-        return _result(record)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UsageError(
-            f"{str(path)!r} cannot be read here ({_told(error)}); it may be damaged or come from "
-            "another version"
-        ) from None
-
-
-def _result(record: dict[str, Any]) -> RunResult:
-    plan = record["plan"]
-    for one in plan.get("joined", [plan]):
-        missing = [name for name in _PLANNED if name not in one]
-        if missing or not (one["families"] and one["shapes"]):
-            raise ValueError(f"the plan lacks {', '.join(missing) or 'families or shapes'}")
-    return RunResult(
-        plan=plan,
-        environment=record["environment"],
-        cells=[CellResult.from_json({**one, "findings": []}) for one in record["cells"]],
-        worst=[],
-        interrupted=record["interrupted"],
-        reference_rows=record["reference_rows"],
-        seconds={},
-    )
-
-
-def _told(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _check_common(before: RunResult, after: RunResult, options: argparse.Namespace) -> None:

@@ -8,10 +8,12 @@ from rich.progress import Progress, ProgressColumn
 _WIDTH_WITHOUT_TERMINAL = 176
 
 
-def wide_console() -> Console:
-    """The terminal, or standard output at the table's width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)
+def wide_console(*, stderr: bool = False) -> Console:
+    """The terminal, or standard output at the table's width; or standard error so."""
+    console = Console(stderr=stderr)
+    if console.is_terminal:
+        return console
+    return Console(width=_WIDTH_WITHOUT_TERMINAL, stderr=stderr)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -14,13 +14,12 @@ from lossfuzz.commands.choices import (
     chosen_paths,
     make_writable,
     shape_group,
-    training_format,
 )
 from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.reports import memory as memory_table
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,15 @@ from lossfuzz.commands.choices import (
     make_writable,
     shape_group,
     split,
-    training_format,
 )
 from lossfuzz.commands.console import progress_bar, wide_console
+from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
-from lossfuzz.harness.formats import TRAINING_FORMATS
-from lossfuzz.plan import DEFAULT_ROWS, Plan
-from lossfuzz.reports import html, tables, terminal
+from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
+from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
+from lossfuzz.reports import assertion, html, markdown, tables, terminal
 from lossfuzz.run import run
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results import CellResult, RunResult
 
 AUDIT_FAILED = 3
 
@@ -71,8 +70,12 @@ def run_command(options: argparse.Namespace) -> int:
 
 def show_and_write(result: RunResult, options: argparse.Namespace) -> int:
     """Print results, write them, and say by the exit code whether defects fail the run."""
-    console = wide_console()
+    markdown_file = getattr(options, "markdown", None)
+    console = wide_console(stderr=markdown_file == STANDARD_OUTPUT)
     written = write(result, options.out)
+    if markdown_file is not None:
+        write_text(markdown_file, markdown.render(result))
+        written += [markdown_file] if markdown_file != STANDARD_OUTPUT else []
     if options.quiet:
         console.print(tables.verdict(result), highlight=False)
     else:
@@ -81,6 +84,9 @@ def show_and_write(result: RunResult, options: argparse.Namespace) -> int:
     if result.interrupted:
         console.print("interrupted: the figures are of what was measured until then")
         return 130
+    refused = _refused_losses(result)
+    if refused:
+        raise UsageError(refused)
     return int(_fails(result, strict=options.strict, fail_above=options.fail_above))
 
 
@@ -100,6 +106,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             rows=None if options.seconds is not None else _rows(options.rows),
             seconds=options.seconds,
             seed=options.seed,
+            search=DEFAULT_SEARCH if options.search is None else options.search,
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -135,15 +142,24 @@ def write(result: RunResult, folder: Path) -> list[Path]:
     written = []
     for name, text in texts.items():
         path = folder / name
-        unfinished = folder / f".{name}.{os.getpid()}"
-        try:
-            unfinished.write_text(text + "\n", encoding="utf-8")
-            unfinished.replace(path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise UsageError(f"cannot write {str(path)!r}: {error.strerror}") from None
+        write_text(path, text)
         written.append(path)
     return written
+
+
+def _refused_losses(result: RunResult) -> str:
+    """What the users' own losses said that could not be measured in any cell."""
+    by_path: dict[str, list[CellResult]] = {}
+    for one in result.cells:
+        if one.cell.path.own:
+            by_path.setdefault(one.cell.path.name, []).append(one)
+    refused = [
+        one
+        for cells in by_path.values()
+        if all(cell.unavailable is not None for cell in cells)
+        for one in cells
+    ]
+    return assertion.refused(refused)
 
 
 def _fails(result: RunResult, *, strict: bool, fail_above: float | None) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossfuzz.harness.histogram import Histogram
+from lossfuzz.harness.histogram import INFINITE_OCTAVE, NO_OCTAVE, Histogram, Octaves
 
 errors = st.lists(
     st.floats(0, 1e60) | st.just(math.inf) | st.just(0.0), min_size=1, max_size=200
@@ -58,3 +58,32 @@ def test_an_empty_histogram_has_no_quantile():
 def test_an_impossible_share_is_refused():
     with pytest.raises(ValueError, match=r"share in \[0, 1\], got 2"):
         Histogram().quantile(2)
+
+
+@given(errors, errors)
+def test_octaves_are_the_histogram_with_its_bins_joined_in_any_order(first, second):
+    both = filled(np.concatenate([first, second]))
+    octaves = Octaves.of(filled(second))
+    octaves.merge(Octaves.of(filled(first)))
+    assert octaves.to_json() == Octaves.of(both).to_json()
+    assert octaves.total == both.total
+    assert Octaves.from_json(octaves.to_json()) == Octaves(dict(sorted(octaves.counts.items())))
+
+
+@pytest.mark.parametrize(
+    ("error", "octave"),
+    [
+        (0.0, NO_OCTAVE),
+        (2.0**-10.01, NO_OCTAVE),
+        (2.0**-10, -10),
+        (0.49, -2),
+        (0.5, -1),
+        (1.0, 0),
+        (1.99, 0),
+        (2.0, 1),
+        (1e60, 199),
+        (math.inf, INFINITE_OCTAVE),
+    ],
+)
+def test_an_error_counts_in_its_octave(error, octave):
+    assert Octaves.of(filled(np.array([error]))).counts == {octave: 1}

@@ -1,22 +1,34 @@
 """Tables, page and snippets of a real run."""
 
+import base64
 import io
+import json
 import math
 import re
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.findings import DEFECT, KINDS
 from lossfuzz.harness.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.summary import Summary
+from lossfuzz.memory import costs
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables, terminal
-from lossfuzz.reports.advice import advice
+from lossfuzz.reports import page as html_page
+from lossfuzz.reports.advice import advice, recommended
+from lossfuzz.reports.headline import headline
+from lossfuzz.reports.html_data import plot_data
+from lossfuzz.reports.html_matrix import matrix_of
+from lossfuzz.reports.memory import CellCost
 from lossfuzz.reports.routes import route_changes, route_rows
+from lossfuzz.reports.severity import SEVERITIES, severity_of
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.versions import headings, subjects_of, version_rows
 from lossfuzz.run import run
@@ -111,7 +123,9 @@ def test_a_route_that_depends_on_the_mode_is_a_finding_of_its_own(result):
 
 def test_the_advice_names_what_to_use_to_mind_and_to_avoid(result):
     text = advice(result.cells)
-    assert "Use tf.nn/fused: no defect in 6,132 judged rows." in text
+    fused = [one.summary for one in result.cells if one.cell.path.name == "tf.nn/fused"]
+    rows = sum(summary.judged for summary in fused)
+    assert f"Use tf.nn/fused: no defect in {rows:,} judged rows." in text
     assert "keras/function/softmax-op (defects in eager float16 and float32)" in text
     assert "Avoid keras/function/softmax-identity (gradient lost from margin 16" in text
 
@@ -124,7 +138,10 @@ def test_the_page_is_self_contained(result):
     page = html.render(result)
     outside = re.findall(r"""(?:src|href|@import|url\()\s*=?\s*["']?(https?:)""", page)
     assert outside == []
-    assert "fetch(" not in page.split("const curves")[1]
+    assert "default-src 'none'" in page
+    own = "".join(html_page._asset(name) for name in ("page.js", *html._SCRIPTS))
+    assert "fetch(" not in own
+    assert "XMLHttpRequest" not in own
     assert len(page) < 5_000_000
 
 
@@ -138,13 +155,75 @@ def test_text_from_outside_stays_text_on_the_page(result):
 
 
 def test_curves_end_where_infinite_errors_begin(result):
-    curves, distributions = html._curves(result.cells)
-    broken = next(c for c in curves if c["format"] == "float16" and c["route"] == "clip + log")
-    shares = [share for _, share in distributions[broken["errors"]["gradient"]]]
+    data = plot_data(result)
+    broken = next(
+        one for one in data["cells"] if one["format"] == "float16" and one["route"] == "clip + log"
+    )
+    shares = [share for _, share in data["curves"][broken["curves"][1]]]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] > 0
-    sound = next(c for c in curves if c["route"] == "fused on logits")
-    assert distributions[sound["errors"]["loss"]][-1][1] == 0
+    sound = next(one for one in data["cells"] if one["route"] == "fused on logits")
+    assert data["curves"][sound["curves"][0]][-1][1] == 0
+
+
+def test_the_data_of_a_page_are_json_without_markup_and_lead_back(result):
+    data = {**plot_data(result), "evil": "</script><script>alert(1)</script>"}
+    text = html_page.packed(data)
+    assert not set(text) & set("<>&\"'")
+    assert json.loads(zlib.decompress(base64.b64decode(text))) == json.loads(json.dumps(data))
+
+
+def test_the_matrix_has_a_square_for_every_cell_and_a_share_for_every_loss(result):
+    matrix = matrix_of(result)
+    assert matrix.formats == [("float16", 3), ("float32", 3)]
+    assert matrix.devices == []
+    (row,) = matrix.rows
+    squares = [square for path in row.paths.values() for square in path]
+    assert sorted(square.number for square in squares) == list(range(len(result.cells)))
+    for share, column in zip(row.shares, zip(*row.paths.values(), strict=True), strict=True):
+        assert share.parts[-1][2] == 100
+        assert {name for name, _, _ in share.parts} == {one.severity.name for one in column}
+    naive = row.paths["keras/function/softmax-identity"]
+    assert {square.severity.sign for square in naive} <= {"∇", "∞"}
+
+
+def test_every_kind_of_finding_has_a_severity(result):
+    known = {kind for one in SEVERITIES for kind in one.kinds}
+    for kind in KINDS:
+        broken = CellResult(result.cells[0].cell, summary=Summary(judged=1, defects={kind: 1}))
+        severity = severity_of(broken)
+        assert (kind in severity.kinds) == (kind in known)
+        assert severity.name not in ("sound", "inaccurate", "unavailable")
+
+
+def test_a_cell_that_was_not_measured_yet_is_not_called_sound(result):
+    cell = result.cells[0].cell
+    assert severity_of(CellResult(cell)).name == "unmeasured"
+    assert severity_of(CellResult(cell, summary=Summary(rows=1, judged=1))).name == "sound"
+
+
+def test_a_defect_that_only_a_search_found_counts(result):
+    broken = next(one for one in result.cells if one.summary.defect_rows)
+    found = CellResult(broken.cell, summary=Summary(rows=1, judged=1), findings=broken.findings)
+    assert severity_of(found).name in ("gradient-lost", "non-finite")
+    assert advice([found]).startswith("Avoid")
+    assert recommended([found]) == []
+
+
+def test_the_headline_tells_how_losses_and_formats_fare(result):
+    text = " ".join(headline(result))
+    assert "has a path that is without a defect wherever it ran: tf.nn/fused." in text
+    assert re.search(r"Defects showed in \d+ % of the float16 cells, \d+ % of the float32", text)
+    broken = [one for one in result.cells if one.cell.path.name != "tf.nn/fused"]
+    (first, *_) = headline(replace(result, cells=broken))
+    assert first.startswith("No path of softmax cross-entropy with an integer label is without")
+    assert headline(replace(result, cells=[])) == ["Nothing was measured."]
+
+
+def test_costs_lead_back_from_json(tf):
+    found = list(costs(paths_matching(["tf.nn/fused"]), [BINARY32], ["eager"], "CPU:0", (16, 10)))
+    records = json.loads(json.dumps([one.to_json() for one in found]))
+    assert [CellCost.from_json(one) for one in records] == found
 
 
 def test_every_defects_snippet_runs_and_shows_its_figures(result):

@@ -10,8 +10,9 @@ from lossfuzz.harness.formats import (
     format_named,
 )
 from lossfuzz.strategies.cases import cases, labels, logits, recipes
-from lossfuzz.strategies.families import FAMILIES, family_named, margin_thresholds
-from lossfuzz.strategies.recipes import SHAPES, Recipe, expand, planned_recipes
+from lossfuzz.strategies.families import FAMILIES, family_named
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES, SHAPES, Recipe, expand, planned_recipes
+from lossfuzz.strategies.sizes import margin_thresholds
 
 small = tuple(shape for shape in SHAPES if shape[-1] < 2000)
 
@@ -83,6 +84,40 @@ def test_families_hold_what_their_names_say():
     assert masked.any(axis=1).mean() > 0.5
 
 
+def test_families_of_arrangements_hold_what_their_names_say():
+    halves = batch("whole_numbers").rows.astype(np.float64) * 8
+    assert (halves == np.round(halves)).all()
+    equal = batch("equal_rows").rows
+    assert (equal == equal[:1]).all()
+    near = batch("clusters", magnitude=0.2).rows.astype(np.float64)
+    assert (np.ptp(near, axis=1) < 1e-3 * np.abs(near).max(axis=1)).all()
+    lone = np.abs(batch("lone_row").rows).max(axis=1)
+    assert (lone < 32).sum() == 252
+    ordered = np.diff(batch("patterns").rows, axis=1)
+    assert (ordered >= 0).all(axis=1).any()
+    assert (ordered <= 0).all(axis=1).any()
+    assert (np.sign(ordered[:, 1:]) == -np.sign(ordered[:, :-1])).all(axis=1).any()
+    masks = batch("finite_masks", BINARY16).rows.astype(np.float64).min(axis=1)
+    assert {-1e4, -BINARY16.largest_finite} <= set(masks.tolist())
+    sizes = np.abs(batch("magnitudes", magnitude=0.0).rows.astype(np.float64))
+    assert sizes.min() < 1e-30
+    assert sizes.max() > 1e30
+
+
+def test_decided_rows_win_and_lose_by_every_margin_with_the_first_label():
+    made = batch("decided", magnitude=0.9)
+    leads = made.rows[:, 0].astype(np.float64)
+    assert (made.row_labels == 0).all()
+    assert leads.min() < -margin_thresholds(BINARY32).max()
+    assert leads.max() > margin_thresholds(BINARY32).max()
+
+
+@pytest.mark.parametrize("fmt", [BINARY16, BFLOAT16], ids=lambda fmt: fmt.name)
+def test_default_shapes_have_labels_that_halves_cannot_count(fmt):
+    made = batch("large_labels", fmt, DEFAULT_SHAPES[-1])
+    assert (made.row_labels.astype(fmt.dtype).astype(np.int64) != made.row_labels).any()
+
+
 def test_labels_fall_on_first_last_winning_losing_and_masked_classes():
     made = batch("masks", shape=(64, 257))
     rows = np.arange(64)
@@ -115,7 +150,9 @@ def test_plans_depend_on_their_seed_and_reach_their_rows():
 
 
 def test_an_unknown_family_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown family 'nice'; known families: uniform, normal"):
+    with pytest.raises(
+        ValueError, match="unknown family 'nice'; known families: margin_sweep, whole_numbers"
+    ):
         family_named("nice")
 
 

@@ -1,0 +1,246 @@
+"""From a user's function to a loss that everything here can measure."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from lossfuzz.harness.formula.exact import exact_row
+from lossfuzz.harness.formula.rounding import (
+    explained_rounding,
+    ordinary_rows,
+    ordinary_sizes,
+)
+from lossfuzz.harness.formula.stable import StableTape
+from lossfuzz.harness.formula.terms import ClassCountError, FormulaError
+from lossfuzz.harness.formula.user_function import UserFunction
+from lossfuzz.harness.losses import targets as kinds
+from lossfuzz.harness.losses.cross_entropy import SMALLEST_WEIGHT_INVERSE
+from lossfuzz.harness.losses.reduced import reduced
+from lossfuzz.harness.losses.spec import ExplainedRounding, LossSpec
+from lossfuzz.harness.reference.enclosed import reference_by_enclosures
+from lossfuzz.harness.reference.enclosure import Enclosure
+from lossfuzz.harness.reference.numbers import FLOAT64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.losses.targets import Targets
+    from lossfuzz.harness.reference.judge import Reference
+
+_ERROR_FACTOR = 2.0
+_PROBED_ROWS = 4
+_FAR_BELOW = (-1e6, -1e12)
+_SAME = 1e-9
+
+FORMULAS: dict[str, LossSpec] = {}
+"""Every formula of this process, by name, reductions among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Derived:
+    """What follows from a user's function beside `LossSpec.evaluate` and `textbook`.
+
+    Attributes:
+        function: the user's.
+    """
+
+    function: UserFunction
+    _sizes: dict[int, tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    def evaluate(self, logits: Enclosure, targets: Targets) -> tuple[Enclosure, Enclosure]:
+        """Loss ``[rows, 1]`` and gradient ``[rows, classes]``, over enclosures."""
+        tape = StableTape(logits, targets)
+        loss = self.function.over_rows(tape, targets)
+        value = loss.value
+        rows = (tape.rows, 1)
+        whole = Enclosure(
+            np.broadcast_to(value.middle, rows), np.broadcast_to(value.radius, rows), value.numbers
+        )
+        return whole, tape.gradient(loss)
+
+    def exact_row(
+        self, logits: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]] | None:
+        """Loss and gradient of one row by Arb, or None where it has no exact value."""
+        return exact_row(self.function.over_row, logits, weights)
+
+    def rounding(
+        self, spec: LossSpec, logits: NDArray[Any], targets: Targets, reference: Reference
+    ) -> ExplainedRounding:
+        """What rounding explains of every row; see the module of that name."""
+        return explained_rounding(
+            self.function,
+            logits,
+            targets,
+            reference,
+            floors=self.sizes(logits.shape[1]),
+            error_factor=spec.error_factor,
+            moved=lambda there: reference_by_enclosures(spec, there, targets),
+        )
+
+    def sizes(self, classes: int) -> tuple[float, float]:
+        """Ordinary sizes of loss and gradient errors' units, measured once."""
+        if classes not in self._sizes:
+            self._sizes[classes] = ordinary_sizes(self.function, classes)
+        return self._sizes[classes]
+
+
+@overload
+def formula(
+    exact: Callable[..., Any],
+    *,
+    target: str = ...,
+    name: str | None = ...,
+    masks: bool | None = ...,
+    reduction: str | None = ...,
+    source: str = ...,
+) -> LossSpec: ...
+@overload
+def formula(
+    exact: None = None,
+    *,
+    target: str = ...,
+    name: str | None = ...,
+    masks: bool | None = ...,
+    reduction: str | None = ...,
+    source: str = ...,
+) -> Callable[[Callable[..., Any]], LossSpec]: ...
+def formula(
+    exact: Callable[..., Any] | None = None,
+    *,
+    target: str = kinds.INDEX,
+    name: str | None = None,
+    masks: bool | None = None,
+    reduction: str | None = None,
+    source: str = "",
+) -> LossSpec | Callable[[Callable[..., Any]], LossSpec]:
+    """A loss from its formula; a decorator, too, with or without arguments.
+
+    The function is called as ``exact(x, logits, label)`` and returns the loss of one row of
+    logits, by ``+ - * / **``, the functions of `x` (`Algebra`) and ``logits[label]``::
+
+        @lossfuzz.formula
+        def poly1(x, logits, label):
+            return -x.log_softmax(logits)[label] + 1 - x.softmax(logits)[label]
+
+    Value and gradient follow, exactly. A row on a kink, or on which the formula has no finite
+    value, has no exact value and is not judged.
+
+    Args:
+        exact: the function.
+        target: one of `targets.KINDS`. Of integer labels the function gets the label, of other
+            kinds the vector of weights, of "none" None.
+        name: what to call the loss; by default ``package.module:function``, by which other
+            processes find it again.
+        masks: whether a logit of -inf takes its class out. By default that is found out: it does
+            if leaving a class out is what the formula comes to as the class's logit falls.
+        reduction: of the batch, one of `reduced.REDUCTIONS`; by default a loss of each row.
+        source: where the formula is written down.
+
+    Raises:
+        FormulaError: the function or an option cannot be used; one line says why.
+    """
+    if exact is None:
+        return lambda function: formula(
+            function, target=target, name=name, masks=masks, reduction=reduction, source=source
+        )
+    given = name or name_of(exact)
+    function = UserFunction(name=given, function=exact, target=target)
+    derived = Derived(function=function)
+    classes = _probed(derived)
+    by_class = target in (kinds.BINARY, kinds.PROBABILITY)
+    spec = LossSpec(
+        name=given,
+        formula=_described(exact),
+        target=target,
+        evaluate=derived.evaluate,
+        textbook=function.textbook,
+        domain="rows on which the formula is finite and has a derivative",
+        source=source or "the user's formula",
+        steepness=derived.sizes(classes)[1],
+        error_factor=_ERROR_FACTOR,
+        headroom=lambda count: SMALLEST_WEIGHT_INVERSE * count,
+        masks=(not by_class and _masks(derived, classes)) if masks is None else masks,
+        derived=derived,
+    )
+    FORMULAS[given] = spec
+    if reduction is None:
+        return spec
+    try:
+        return reduced(spec, reduction)
+    except (KeyError, ValueError) as error:
+        raise FormulaError(f"formula {given}: {error}") from None
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """``package.module:function``, or the bare name of what cannot be imported."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    module = getattr(function, "__module__", None)
+    if module in (None, "__main__") or "<" in name:
+        return str(name.rpartition("<locals>.")[2])
+    return f"{module}:{name}"
+
+
+def _described(function: Callable[..., Any]) -> str:
+    lines = (inspect.getdoc(function) or "").splitlines() if inspect.isroutine(function) else []
+    return lines[0] if lines else "written by the user"
+
+
+def _probed(derived: Derived, classes: int = 3) -> int:
+    """Evaluate ordinary rows, so that faults are told at once; returns the number of classes."""
+    kind = derived.function.target
+    logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
+    rows = zip(logits.astype(np.float64), targets.weights, strict=True)
+    try:
+        found = [derived.exact_row(*row) for row in rows]
+        with np.errstate(all="ignore"):
+            derived.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
+    except ClassCountError as error:
+        if error.needed == classes or classes != 3:
+            raise
+        return _probed(derived, error.needed)
+    if all(one is None for one in found):
+        raise FormulaError(
+            f"formula {derived.function.name}: has no finite value with a derivative for ordinary "
+            f"logits such as {logits[0].tolist()} with target {targets.weights[0].tolist()}; "
+            "look for a logarithm or root of 0 or less (x.xlogy and x.where help)"
+        )
+    return classes
+
+
+def _masks(derived: Derived, classes: int) -> bool:
+    """Whether leaving a class out is the limit of the formula as the class's logit falls."""
+    if classes < 2:
+        return False
+    kind = derived.function.target
+    logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
+    columns = np.where(targets.labels == 0, classes - 1, 0)
+    logits[np.arange(_PROBED_ROWS), columns] = -np.inf
+    targets = kinds.targets_of(kind, logits, targets.labels)
+    for row, column, weights in zip(
+        logits.astype(np.float64), columns, targets.weights, strict=True
+    ):
+        try:
+            without = derived.exact_row(row, weights)
+            for logit in _FAR_BELOW:
+                row[column] = logit
+                if not _agree(without, derived.exact_row(row, weights)):
+                    return False
+        except FormulaError:
+            return False
+    return True
+
+
+def _agree(
+    left: tuple[float, NDArray[np.float64]] | None, right: tuple[float, NDArray[np.float64]] | None
+) -> bool:
+    if left is None or right is None:
+        return False
+    pairs = np.array([left[0], *left[1]]), np.array([right[0], *right[1]])
+    return bool(np.allclose(*pairs, rtol=_SAME, atol=_SAME))

@@ -1,0 +1,210 @@
+"""``lossfuzz replay``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lossfuzz.apart import Ended, Limits, replay_apart, run_apart
+from lossfuzz.audit import AuditError
+from lossfuzz.errors import UsageError
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
+from lossfuzz.harness.findings import KINDS
+from lossfuzz.harness.subjects.server import cpu_features
+from lossfuzz.recorded import recorded
+from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
+from lossfuzz.reports import assertion, tables
+from lossfuzz.reports.issue import Seen, issue
+from lossfuzz.reports.script import Shown, script
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.recorded import Recorded
+
+AUDIT_FAILED = 3
+_NO_LONGER = 1
+_CANNOT = 2
+
+_PACKAGES = ("tensorflow", "tf-nightly", "keras", "tf_keras")
+
+
+def replay_command(options: argparse.Namespace) -> int:
+    """``lossfuzz replay``: 0 where it stands, 1 where not, 2 where it cannot run, 3 by the audit.
+
+    Raises:
+        UsageError: there is no such finding, or a file cannot be written.
+    """
+    if options.time_limit <= 0:
+        raise UsageError(f"--time-limit expects seconds above 0, got {options.time_limit:g}")
+    if options.memory_limit is not None and options.memory_limit < 1:
+        raise UsageError(f"--memory-limit expects 1 MiB or more, got {options.memory_limit}")
+    if options.script == "-" and options.issue == "-":
+        raise UsageError("--script and --issue cannot both be written to standard output")
+    given = recorded(options.finding)
+    finding = given.finding
+    memory = None if options.memory_limit is None else options.memory_limit << 20
+    limits = Limits(seconds=options.time_limit, memory=memory)
+    try:
+        if finding.kind in (kinds.CRASH, kinds.TIMEOUT):
+            result = replay_apart(finding, limits, device=options.device)
+        else:
+            result = replay(finding, device=options.device)
+    except BackendError as error:
+        raise UsageError(str(error)) from None
+    except AuditError as error:
+        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+        return AUDIT_FAILED
+    quiet = "-" in (options.script, options.issue)
+    told = sys.stderr if quiet else sys.stdout
+    for line in _lines(given, result):
+        print(line, file=told)
+    _write_texts(given, result, limits, options)
+    if result.verdict == IMPOSSIBLE:
+        return _CANNOT
+    return 0 if result.verdict == STANDS else _NO_LONGER
+
+
+def _lines(given: Recorded, result: Replayed) -> list[str]:
+    """Then and now, and the verdict."""
+    then, now = given.finding, result.now
+    lines = [
+        f"finding {then.id}: {tables.finding_title(then)}",
+        f"  ({KINDS[then.kind]})",
+    ]
+    if then.logits:
+        lines.append(f"  logits  {assertion.numbers(then.logits, then.label)}, {_target(then)}")
+        lines.append(
+            f"  exact   loss {then.exact_loss:.9g}, gradient "
+            f"{assertion.numbers(then.exact_gradient, then.label)}"
+        )
+    lines.append(f"  then    {_observed(then)} · {_with(given.versions) or 'versions unknown'}")
+    if now is not None:
+        lines.append(f"  now     {_observed(now)} · {_with(versions())}")
+        lines += [f"          in {_where(result)}"] if _where(result) else []
+    elif result.verdict != IMPOSSIBLE:
+        lines.append(f"  now     with {_with(versions())}")
+    told = f"{result.told[0].upper()}{result.told[1:]}"
+    return [*lines, told if told.endswith(".") else f"{told}."]
+
+
+def _target(finding: Finding) -> str:
+    target = f"label {finding.label}"
+    if finding.target:
+        target = f"target {assertion.numbers(finding.target, finding.label)}"
+    return target + (f", {finding.batch_rows} rows" if finding.batch_rows > 1 else "")
+
+
+def _observed(finding: Finding) -> str:
+    if finding.message:
+        return finding.message
+    gradient = finding.observed_gradient
+    told = assertion.numbers(gradient, finding.label) if gradient else "(not kept)"
+    return f"loss {finding.observed_loss:.9g}, gradient {told}"
+
+
+def _where(result: Replayed) -> str:
+    if result.whole:
+        return "the batch that the row was found in; copies of the row alone do not show it"
+    return f"a batch of {result.copies} copies of the row" if result.copies > 1 else ""
+
+
+def _with(known: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {known[name]}" for name in _PACKAGES if name in known)
+
+
+def _write_texts(
+    given: Recorded, result: Replayed, limits: Limits, options: argparse.Namespace
+) -> None:
+    """Write the script and the issue that were asked for.
+
+    Raises:
+        UsageError: a file cannot be written, or there is nothing to file.
+    """
+    if options.script is None and options.issue is None:
+        return
+    finding = given.finding if options.device is None else _moved(given.finding, options.device)
+    stands = result.verdict == STANDS
+    finding = refreshed(finding, result)
+    known = versions() if stands else given.versions
+    try:
+        code = script(finding, known, batch_shown(finding, result), seconds=limits.seconds)
+    except ValueError as error:
+        raise UsageError(f"no script can be made of finding {finding.id}: {error}") from None
+    if options.script is not None:
+        _write(options.script, code)
+    if options.issue is None:
+        return
+    if not stands:
+        raise UsageError("no issue was written: there is nothing to file where it does not stand")
+    ended = _run(code, limits, finding)
+    if not ended.code and not ended.overdue:
+        raise UsageError(
+            "no issue was written: the script by itself does not show the finding here; with "
+            "--script you can look at it"
+        )
+    seen = Seen(
+        script=code,
+        output=_printed(ended),
+        versions=known,
+        cpu_features=cpu_features(),
+        devices=devices(start_tensorflow()),
+    )
+    _write(options.issue, issue(finding, seen))
+
+
+def refreshed(finding: Finding, result: Replayed) -> Finding:
+    """The finding with what was observed now, where it stands."""
+    now = result.now
+    if result.verdict != STANDS or now is None:
+        return finding
+    return replace(
+        finding,
+        loss_dtype=now.loss_dtype,
+        observed_loss=now.observed_loss,
+        observed_gradient=now.observed_gradient,
+    )
+
+
+def _moved(finding: Finding, device: str) -> Finding:
+    return replace(finding, device=device.upper() if ":" in device else f"{device.upper()}:0")
+
+
+def batch_shown(finding: Finding, result: Replayed) -> Shown | None:
+    """The batch for a script, where it is other than the finding tells."""
+    if result.whole:
+        cell = cell_of(finding)
+        batch = next(one for one in batches(finding, cell) if one.whole)
+        logits, targets = batch.logits, batch.targets
+        if cell.path.trains is not None:  # models take rows
+            logits = logits.reshape(-1, logits.shape[-1])
+            targets = targets.reshape(len(logits), *targets.shape[batch.logits.ndim - 1 :])
+        return Shown(logits=logits, targets=targets, row=batch.row)
+    return None if finding.batch_rows > 1 else Shown(copies=result.copies)
+
+
+def _run(code: str, limits: Limits, finding: Finding) -> Ended:
+    own = [str(Path.cwd())] if ":" in finding.path else []
+    return run_apart(["-c", code], limits, paths=own)
+
+
+def _printed(ended: Ended) -> str:
+    """What a script printed, and of one that died how."""
+    died = ended.code < 0 or ended.overdue or "Traceback" in ended.errors
+    return "\n".join(part for part in (ended.output.rstrip(), ended.death * bool(died)) if part)
+
+
+def _write(name: str, text: str) -> None:
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {name!r}: {error.strerror}") from None
+    print(f"written: {name}", file=sys.stderr)  # noqa: T201

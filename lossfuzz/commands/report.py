@@ -1,0 +1,107 @@
+"""``lossfuzz report``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from lossfuzz.commands.console import wide_console
+from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.stored import read
+from lossfuzz.errors import UsageError
+from lossfuzz.harness.backend import BackendError, start_tensorflow
+from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
+from lossfuzz.reports.memory import CellCost, answers
+from lossfuzz.reports.parquet import MissingExtraError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lossfuzz.harness.results import RunResult
+
+_PAGE = "report.html"
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """``lossfuzz report``: returns 0.
+
+    Raises:
+        UsageError: the folder or the file of costs cannot be read, nothing was measured, a file
+            cannot be written, or a library that is needed is not installed.
+    """
+    result = _measured(read(options.folder, with_findings=True), options.folder)
+    costs = _costs(options.memory) if options.memory is not None else []
+    console = wide_console(stderr=options.markdown == STANDARD_OUTPUT)
+    if options.quiet:
+        console.print(Text(tables.verdict(result), style="bold"))
+    elif options.markdown != STANDARD_OUTPUT:
+        terminal.show(result, console)
+        for line in answers(costs):
+            console.print(Text(line))
+    if result.progress:
+        console.print(Text(f"Not finished: {result.progress}.", style="bold yellow"))
+    written = _write(result, costs, options)
+    if written:
+        console.print(Text("written: " + ", ".join(map(str, written))))
+    return 0
+
+
+def _measured(result: RunResult, folder: Path) -> RunResult:
+    """Without the cells that the campaign has not come to yet, which look sound.
+
+    Raises:
+        UsageError: it has come to none.
+    """
+    known = [one for one in result.cells if one.unavailable is not None or one.summary.rows]
+    if not known:
+        told = f": {result.progress}" if result.progress else ""
+        raise UsageError(f"nothing has been measured yet in {str(folder)!r}{told}")
+    waiting = len(result.cells) - len(known)
+    told = f", and {waiting:,} cells have not been measured yet" if waiting else ""
+    progress = result.progress and result.progress + told
+    return replace(result, cells=known, progress=progress)
+
+
+def _costs(path: Path) -> list[CellCost]:
+    expected = "expected what 'lossfuzz memory --out' wrote"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return [CellCost.from_json(one) for one in record]
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {expected}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read ({error}): {expected}") from None
+
+
+def _write(
+    result: RunResult, costs: Sequence[CellCost], options: argparse.Namespace
+) -> list[Path]:
+    """Write what the options name, or the page into the folder itself."""
+    written: list[Path] = []
+    page = options.html
+    if not (page or options.markdown or options.parquet or options.tensorboard):
+        folder = options.folder if options.folder.is_dir() else options.folder.parent
+        page = folder / _PAGE
+    if page is not None:
+        write_text(page, html.render(result, memory=costs))
+        written.append(page)
+    if options.markdown is not None:
+        write_text(options.markdown, markdown.render(result))
+        written += [options.markdown] if options.markdown != STANDARD_OUTPUT else []
+    try:
+        if options.parquet is not None:
+            written += parquet.write(result, options.parquet)
+        if options.tensorboard is not None:
+            tensorboard.write(result, options.tensorboard, start_tensorflow())
+            written.append(options.tensorboard)
+    except OSError as error:
+        where = error.filename or options.tensorboard or options.parquet
+        raise UsageError(f"cannot write {str(where)!r}: {error.strerror}") from None
+    except (MissingExtraError, BackendError) as error:
+        raise UsageError(str(error)) from None
+    return written

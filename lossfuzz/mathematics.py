@@ -1,0 +1,48 @@
+"""The mathematics that a user's loss is held against: by name, by value, or by a formula."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.losses.reduced import REDUCTIONS
+from lossfuzz.harness.losses.spec import LossSpec
+from lossfuzz.harness.losses.table import loss_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def spec_of(
+    against: str | LossSpec | Callable[..., Any], reduction: str | None = None
+) -> LossSpec:
+    """The loss that is meant.
+
+    Args:
+        against: a name or its short form, such as ``softmax-cross-entropy``; the name
+            ``package.module:formula``; a loss; or a formula ``(x, logits, label) -> number``.
+        reduction: of `REDUCTIONS`, if a row's loss is reduced over the batch.
+
+    Raises:
+        ValueError: the name or the reduction is not known.
+        TypeError: it is something else.
+    """
+    if isinstance(against, LossSpec):
+        spec = against
+    elif isinstance(against, str):
+        spec = loss_named(against)
+    elif callable(against):
+        from lossfuzz.harness.formula.spec import formula
+
+        spec = formula(against)
+    else:
+        raise TypeError(
+            "expected a loss's name such as 'softmax-cross-entropy', a LossSpec or a formula "
+            f"(x, logits, label), got {against!r} of type {type(against).__name__}"
+        )
+    if reduction is None:
+        return spec
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
+    if spec.reduction is not None:
+        raise ValueError(f"{spec.name!r} is reduced already; leave the reduction out")
+    return loss_named(f"{spec.name}, {reduction} over the batch")

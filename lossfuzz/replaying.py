@@ -1,0 +1,327 @@
+"""Running one finding again: whether this machine's TensorFlow still shows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.audit import AuditError, audit_findings
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.backend import BackendError, device_named, start_tensorflow
+from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS, Finding
+from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.measure import disagreements
+from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.routes import route_of, tame_batch
+from lossfuzz.shrinking.probe import batch_rows
+from lossfuzz.shrinking.rows import batch_of, row_of
+from lossfuzz.strategies.recipes import Recipe, expand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.outcome import Outcome
+    from lossfuzz.harness.prepared import Prepared
+
+STANDS = "stands"
+CHANGED = "changed"
+GONE = "gone"
+IMPOSSIBLE = "cannot be run here"
+
+_FLOAT64 = 2.0**-53
+
+_ALIKE = (kinds.SATURATION, kinds.INACCURATE_LOSS)
+"""One and the same for a row alone: it takes a second row to see that the loss stopped growing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of a finding.
+
+    Attributes:
+        verdict: one of `STANDS`, `CHANGED`, `GONE` and `IMPOSSIBLE`.
+        told: the same in plain words.
+        now: the record of what its row shows now; None where it gave no loss.
+        copies: of the row, in whose batch that was seen.
+        whole: whether it was seen in the batch that the row was found in, instead of copies.
+    """
+
+    verdict: str
+    told: str
+    now: Finding | None = None
+    copies: int = 1
+    whole: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON's types."""
+        now = None if self.now is None else self.now.to_json()
+        return {
+            "verdict": self.verdict,
+            "told": self.told,
+            "now": now,
+            "copies": self.copies,
+            "whole": self.whole,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Replayed:
+        """What `to_json` wrote."""
+        now = record["now"]
+        return cls(**{**record, "now": None if now is None else Finding.from_json(now)})
+
+
+class _CannotRunError(Exception):
+    """The finding cannot be run here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch that holds a finding's row.
+
+    Attributes:
+        logits: shape ``[..., classes]``.
+        targets: what the path is fed beside them.
+        prepared: the same with its exact values; None of the batch that routes are found with.
+        row: the finding's.
+        copies: rows, if all of them are copies of the finding's.
+        whole: whether it is the batch that the row was found in.
+    """
+
+    logits: NDArray[Any]
+    targets: NDArray[Any]
+    prepared: Prepared | None
+    row: int = 0
+    copies: int = 1
+    whole: bool = False
+
+
+def replay(finding: Finding, *, device: str | None = None) -> Replayed:
+    """Run a finding again in this process, and say whether it still stands.
+
+    A row that no longer shows it alone is tried in a batch of its copies, and in the batch that
+    it was found in, where that is known.
+
+    Args:
+        finding: of any kind; a crash that stands ends this process.
+        device: instead of the finding's own.
+
+    Raises:
+        AuditError: the exact values in the record are not those that mpmath gives.
+        BackendError: TensorFlow cannot be started.
+    """
+    tf = start_tensorflow()
+    try:
+        cell = cell_of(finding, device)
+        _check_exact(finding)
+        try:
+            cell = replace(cell, device=device_named(tf, cell.device))
+        except BackendError as error:
+            raise _CannotRunError(str(error)) from None
+        return _Replay(finding, cell).run()
+    except _CannotRunError as error:
+        return Replayed(verdict=IMPOSSIBLE, told=f"it cannot be run here: {error}")
+
+
+def cell_of(finding: Finding, device: str | None = None) -> Cell:
+    """The cell of a finding.
+
+    Raises:
+        _CannotRunError: there is no such path here, or the cell is another subject's.
+    """
+    try:
+        path = path_named(finding.path)
+        fmt = format_named(finding.format)
+        cell = Cell(path=path, format=fmt, mode=finding.mode, device=device or finding.device)
+    except ValueError as error:
+        raise _CannotRunError(str(error)) from None
+    if path.loss.name != finding.loss:
+        raise _CannotRunError(f"{finding.path} computes {path.loss.name} here, not {finding.loss}")
+    if cell.subject:
+        raise _CannotRunError(
+            f"it was found in another TensorFlow, {cell.subject}: run its --script there, or "
+            f"try this TensorFlow with --device {cell.local_device}"
+        )
+    return cell
+
+
+def batches(finding: Finding, cell: Cell) -> Iterator[Batch]:
+    """The batches in which a finding may show, simplest first.
+
+    Raises:
+        _CannotRunError: its batch is not known.
+    """
+    if not finding.logits:
+        logits, targets = tame_batch(cell)
+        yield Batch(logits=logits, targets=targets, prepared=None, whole=True)
+        return
+    loss = cell.path.loss
+    alone = loss.reduction is None or finding.batch_rows == 1
+    if alone or finding.repeated:
+        sizes = [1, batch_rows(len(finding.logits))] if alone else [finding.batch_rows]
+        for size in sizes if loss.reduction is None else sizes[:1]:
+            prepared = batch_of([row_of(finding)] * size, loss, cell.format, finding.recipe)
+            row = finding.row if finding.repeated else 0
+            yield _batch(prepared, row=min(row, size - 1), copies=size)
+    whole = _whole(finding, cell)
+    if whole is not None and not finding.repeated:
+        yield whole
+    elif not alone and not finding.repeated:
+        raise _CannotRunError(
+            f"it took a batch of {finding.batch_rows} different rows, and the recipe in its "
+            "record does not give them here"
+        )
+
+
+def _batch(prepared: Prepared, **place: Any) -> Batch:
+    return Batch(logits=prepared.logits, targets=prepared.fed, prepared=prepared, **place)
+
+
+def _whole(finding: Finding, cell: Cell) -> Batch | None:
+    """The batch that the row was found in; None if it was not found as it is, or is unknown."""
+    try:
+        batch = expand(Recipe.from_json(finding.recipe))
+    except (TypeError, ValueError, KeyError):
+        return None
+    prepared = prepare(batch.logits, batch.labels, finding.recipe, cell.path.loss)
+    rows = prepared.rows
+    if not 0 <= finding.row < len(rows) or rows.dtype != cell.format.dtype:
+        return None
+    if tuple(rows[finding.row].astype(np.float64).tolist()) != finding.logits:
+        return None
+    return _batch(prepared, row=finding.row, copies=1, whole=True)
+
+
+class _Replay:
+    """The state of one replay."""
+
+    def __init__(self, finding: Finding, cell: Cell) -> None:
+        self._finding, self._cell = finding, cell
+        try:
+            self._runner = self._runner_in(cell)
+        except UnavailableError as error:
+            raise _CannotRunError(str(error)) from None
+
+    def _runner_in(self, cell: Cell) -> CellRunner:
+        return CellRunner(cell, CellResult(cell, route=route_of(cell)).documented)
+
+    def run(self) -> Replayed:
+        """The first batch in which it stands; else what the first one showed instead."""
+        found: list[Replayed] = []
+        for batch in batches(self._finding, self._cell):
+            result = replace(self._in(batch), copies=batch.copies, whole=batch.whole)
+            if result.verdict == STANDS:
+                return result
+            found.append(result)
+        return next((one for one in found if one.verdict == CHANGED), found[0])
+
+    def _in(self, batch: Batch) -> Replayed:
+        try:
+            if batch.prepared is None:
+                self._runner.run(batch.logits, batch.targets)
+                return Replayed(verdict=GONE, told="it is gone: the path returns a loss")
+            outcome = outcome_of(self._runner, batch.prepared)
+        except UnavailableError as error:
+            return self._refused(str(error))
+        self._check_reduced(batch)
+        shown = self._shown(outcome, batch)
+        return self._compared(outcome, shown, batch)
+
+    def _check_reduced(self, batch: Batch) -> None:
+        """Compare the recorded loss of a batch of different rows, which mpmath was not asked for.
+
+        Raises:
+            AuditError: it is another one now.
+        """
+        if batch.prepared is None or not batch.whole or self._cell.path.loss.reduction is None:
+            return
+        then, reference = self._finding.exact_loss, batch.prepared.reference
+        now = float(reference.loss[0])
+        if abs(now - then) > 4 * max(reference.relative_bound, _FLOAT64) * abs(now):
+            raise AuditError(
+                "the exact loss in the record is not that of its batch: "
+                f"{self._finding.cell_name} of {self._finding.recipe} has {then!r}, should be "
+                f"{now!r}"
+            )
+
+    def _refused(self, message: str) -> Replayed:
+        then = self._finding
+        if then.kind == kinds.REFUSAL and _raised(message) == _raised(then.message):
+            return Replayed(verdict=STANDS, told=f"it still stands: refused with {message}")
+        return Replayed(
+            verdict=CHANGED, told=f"it changed to a {kinds.REFUSAL}: refused with {message}"
+        )
+
+    def _shown(self, outcome: Outcome, batch: Batch) -> list[tuple[str, str]]:
+        """Kinds and tiers that the row shows, in the order of `KINDS`, defects first."""
+        measured = outcome.measurement
+        flags = {DEFECT: dict(measured.defects), INACCURACY: measured.inaccuracies}
+        if self._finding.kind == kinds.MODE_DISAGREEMENT:
+            flags[DEFECT][kinds.MODE_DISAGREEMENT] = self._apart(outcome)
+        return [
+            (kind, tier)
+            for tier, by_kind in flags.items()
+            for kind in KINDS
+            if kind in by_kind and by_kind[kind][batch.row]
+        ]
+
+    def _apart(self, outcome: Outcome) -> NDArray[np.bool_]:
+        measured = {self._cell.mode: outcome.measurement}
+        for mode in MODES:
+            if mode != self._cell.mode:
+                try:
+                    runner = self._runner_in(replace(self._cell, mode=mode))
+                    measured[mode] = outcome_of(runner, outcome.prepared).measurement
+                except UnavailableError:
+                    continue  # as in a run: it is compared with those that answer
+        return disagreements(measured)[self._cell.mode]
+
+    def _compared(
+        self, outcome: Outcome, shown: Sequence[tuple[str, str]], batch: Batch
+    ) -> Replayed:
+        then = self._finding
+        alike = _ALIKE if then.kind in _ALIKE else (then.kind,)
+        same = [(kind, tier) for kind, tier in shown if tier == then.tier and kind in alike]
+        if same:
+            now = outcome.finding(*same[0], batch.row)
+            return Replayed(verdict=STANDS, told=f"it still stands{_designed(now)}", now=now)
+        if not shown or (then.tier == DEFECT and shown[0][1] == INACCURACY):
+            rest = f"; what is left is an {INACCURACY}: {shown[0][0]}" if shown else ""
+            kind, tier = shown[0] if shown else (then.kind, then.tier)
+            now = outcome.finding(kind, tier, batch.row)
+            return Replayed(verdict=GONE, told=f"it is gone{rest}", now=now)
+        kind, tier = shown[0]
+        now = outcome.finding(kind, tier, batch.row)
+        told = f"it changed to {'a' if tier == DEFECT else 'an'} {tier}: {kind}, {KINDS[kind]}"
+        return Replayed(verdict=CHANGED, told=told + _designed(now), now=now)
+
+
+def _designed(now: Finding) -> str:
+    return ", as the path documents" if now.by_design else ""
+
+
+def _raised(message: str) -> str:
+    """The name of the exception that a refusal's message begins with."""
+    return message.partition(":")[0]
+
+
+def _check_exact(finding: Finding) -> None:
+    """Compute the exact values in a record anew, by mpmath.
+
+    Raises:
+        AuditError: they are others.
+    """
+    if math.isnan(finding.exact_loss) or not finding.logits:
+        return
+    if finding.kind in (kinds.CRASH, kinds.TIMEOUT) and finding.batch_rows > 1:
+        return  # its record has the row's own values, not those of the batch
+    audit_findings([finding])

@@ -1,0 +1,188 @@
+"""Asking a cell which rows show what a finding shows: many rows in each call of TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.measure import disagreements
+from lossfuzz.harness.outcome import outcome_of, refusal_of
+from lossfuzz.shrinking.rows import batch_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lossfuzz.harness.execution import Runner
+    from lossfuzz.harness.outcome import Outcome
+    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.shrinking.rows import Row
+
+_SATURATED = (kinds.SATURATION, kinds.INACCURATE_LOSS)
+_SHOWS = dict.fromkeys(_SATURATED, _SATURATED)
+"""Kinds that are one and the same for a row alone: a loss that stopped growing, which takes a
+second row to be told from one that is too small."""
+
+_BATCH_ROWS = ((4, 128), (1024, 32), (4096, 8))
+"""Up to so many classes, rows of every batch; so graph and XLA see one shape per class count."""
+
+_ALONE = 12
+"""Rows that are tried of a list where each needs a call of its own."""
+
+
+class SpentError(Exception):
+    """The calls of TensorFlow that a finding is worth are spent."""
+
+
+def batch_rows(classes: int) -> int:
+    """Rows of every batch of so many classes."""
+    return next((rows for limit, rows in _BATCH_ROWS if classes <= limit), 2)
+
+
+class Probe:
+    """Runs rows through the finding's cell, and says which show its kind in its tier.
+
+    Attributes:
+        calls: how often the cell may still be run.
+        alone: whether every row is run by itself, in a batch of its copies.
+    """
+
+    def __init__(
+        self, finding: Finding, runner: Runner, others: Mapping[str, Runner], calls: int
+    ) -> None:
+        self._finding, self._runner = finding, runner
+        self._others = {mode: one for mode, one in others.items() if mode != runner.cell.mode}
+        self.calls = calls
+        self.alone = False
+
+    def first(self, rows: Sequence[Row]) -> Row | None:
+        """The first of some rows that shows it; None if none does.
+
+        Args:
+            rows: of equally many classes.
+
+        Raises:
+            SpentError: no call is left.
+        """
+        if not rows:
+            return None
+        if self.alone:
+            return next((row for row in rows[:_ALONE] if self.record(row) is not None), None)
+        size = batch_rows(rows[0].classes)
+        for start in range(0, len(rows), size):
+            part = list(rows[start : start + size])
+            showing = self.showing(self._batch(part, size))
+            if showing is None:
+                found = self._first_beside_refusals(part, size)
+                if found is not None:
+                    return found
+            elif showing.any():
+                return part[int(np.flatnonzero(showing)[0]) % len(part)]
+        return None
+
+    def record(self, row: Row, copies: int | None = None) -> Finding | None:
+        """The finding of a row that shows it alone, in a batch of copies; else None."""
+        reduced = self._runner.cell.path.loss.reduction is not None
+        size = batch_rows(row.classes) if copies is None else copies
+        prepared = self._batch([row], size)
+        if self._finding.kind == kinds.REFUSAL:
+            message = self._refusal(prepared)
+            if message is None:
+                return None
+            kept = prepared if reduced else self._batch([row], 1)
+            found = refusal_of(self._runner, kept, UnavailableError(message))
+        else:
+            outcome = self._outcome(prepared)
+            if outcome is None or not self._flags(outcome).any():
+                return None
+            at = int(np.flatnonzero(self._flags(outcome))[0])
+            found = outcome.finding(self._finding.kind, self._finding.tier, at)
+        if reduced:
+            return replace(found, repeated=True, recipe=self._finding.recipe)
+        return replace(found, row=self._finding.row, recipe=self._finding.recipe)
+
+    def showing(self, prepared: Prepared) -> NDArray[np.bool_] | None:
+        """Which rows of a batch show it; None if the cell refuses the batch, whatever it shows."""
+        if self._finding.kind == kinds.REFUSAL:
+            none = np.zeros(len(prepared.rows), np.bool_)
+            return none if self._refusal(prepared) is None else None
+        outcome = self._outcome(prepared)
+        return None if outcome is None else self._flags(outcome)
+
+    def _batch(self, rows: Sequence[Row], size: int) -> Prepared:
+        """The rows, repeated until the batch is full."""
+        filled = [rows[k % len(rows)] for k in range(size)]
+        cell = self._runner.cell
+        return batch_of(filled, cell.path.loss, cell.format, self._finding.recipe)
+
+    def _spend(self) -> None:
+        if self.calls <= 0:
+            raise SpentError
+        self.calls -= 1
+
+    def _outcome(self, prepared: Prepared) -> Outcome | None:
+        self._spend()
+        try:
+            return outcome_of(self._runner, prepared)
+        except UnavailableError:
+            return None
+
+    def _flags(self, outcome: Outcome) -> NDArray[np.bool_]:
+        finding, measured = self._finding, outcome.measurement
+        if finding.kind == kinds.MODE_DISAGREEMENT:
+            showing = self._disagreeing(outcome)
+        else:
+            flags = measured.defects if finding.tier == DEFECT else measured.inaccuracies
+            shown = _SHOWS.get(finding.kind, (finding.kind,))
+            rows = np.zeros(len(measured.judged), np.bool_)
+            showing = np.logical_or.reduce([flags.get(kind, rows) for kind in shown])
+        designed = outcome.rounding.by_design if outcome.rounding else np.False_
+        return np.asarray(showing & (designed == finding.by_design))
+
+    def _disagreeing(self, outcome: Outcome) -> NDArray[np.bool_]:
+        mode = self._runner.cell.mode
+        measured = {mode: outcome.measurement}
+        for other, runner in self._others.items():
+            try:
+                measured[other] = outcome_of(runner, outcome.prepared).measurement
+            except UnavailableError:
+                continue  # as in a run: it is compared with those that answer
+        return disagreements(measured)[mode]
+
+    def _refusal(self, prepared: Prepared) -> str | None:
+        """What the cell says when it refuses a batch as it refused the finding's."""
+        self._spend()
+        try:
+            self._runner.run(prepared.logits, prepared.fed)
+        except UnavailableError as error:
+            said = str(error)
+            return said if _raised(said) == _raised(self._finding.message) else None
+        return None
+
+    def _first_beside_refusals(self, rows: Sequence[Row], size: int) -> Row | None:
+        """The first row that shows it where some row has the whole batch refused.
+
+        Of a refusal that is the row at which batches of the first rows begin to be refused.
+        """
+        if self._finding.kind != kinds.REFUSAL:
+            return next((row for row in rows[:_ALONE] if self.record(row) is not None), None)
+        passing, refused = 0, len(rows)
+        while refused - passing > 1:
+            middle = (passing + refused) // 2
+            if self._refusal(self._batch(rows[:middle], size)) is None:
+                passing = middle
+            else:
+                refused = middle
+        row = rows[refused - 1]
+        return row if self.record(row) is not None else None
+
+
+def _raised(message: str) -> str:
+    """The name of the exception that a refusal's message begins with."""
+    return message.partition(":")[0]

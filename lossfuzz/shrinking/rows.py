@@ -1,0 +1,91 @@
+"""A row of logits with its target, as a value that can be compared and made simpler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossfuzz.harness.losses import targets as kinds
+from lossfuzz.harness.losses.targets import Targets
+from lossfuzz.harness.prepared import Prepared, prepare_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.losses.spec import LossSpec
+
+DENSE = (kinds.DISTRIBUTION, kinds.BINARY, kinds.PROBABILITY)
+"""Targets of which the label does not say all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row.
+
+    Attributes:
+        logits: numbers of the cell's format.
+        weights: as `Targets.weights` has them; of a label its one-hot row.
+        label: the true class, or that of the largest weight.
+    """
+
+    logits: tuple[float, ...]
+    weights: tuple[float, ...]
+    label: int
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.logits)
+
+    def with_columns(self, columns: Sequence[int], loss: LossSpec) -> Row:
+        """Some classes only; what a distribution gave to those left out goes to the label."""
+        label = columns.index(self.label)
+        weights = [self.weights[k] for k in columns]
+        if loss.target == kinds.DISTRIBUTION:
+            weights[label] += 1 - sum(weights)
+        return Row(
+            logits=tuple(self.logits[k] for k in columns), weights=tuple(weights), label=label
+        ).relabelled(loss)
+
+    def relabelled(self, loss: LossSpec) -> Row:
+        """With the label that dense weights have."""
+        if loss.target not in DENSE:
+            return self
+        label = self.weights.index(max(self.weights))
+        return Row(logits=self.logits, weights=self.weights, label=label)
+
+
+def one_hot(label: int, classes: int) -> tuple[float, ...]:
+    """A weight of 1 at the label."""
+    return tuple(float(k == label) for k in range(classes))
+
+
+def labelled(logits: Sequence[float], label: int, fmt: FloatFormat) -> Row:
+    """A row whose target is a class, its logits rounded to the format."""
+    rounded = fmt.cast(np.array(logits)).astype(np.float64)
+    weights = one_hot(label, len(logits))
+    return Row(logits=tuple(rounded.tolist()), weights=weights, label=label)
+
+
+def row_of(finding: Finding) -> Row:
+    """The row that a finding records."""
+    weights = finding.target or one_hot(finding.label, len(finding.logits))
+    return Row(logits=finding.logits, weights=weights, label=finding.label)
+
+
+def batch_of(
+    rows: Sequence[Row], loss: LossSpec, fmt: FloatFormat, recipe: dict[str, Any]
+) -> Prepared:
+    """A batch of rows of equally many classes, with its exact values."""
+    logits = np.array([row.logits for row in rows])
+    targets = Targets(
+        kind=loss.target,
+        weights=np.array([row.weights for row in rows]),
+        labels=np.array([row.label for row in rows], np.int64),
+        masked=np.isneginf(logits),
+    )
+    return prepare_targets(fmt.cast(logits), targets, recipe, loss)

@@ -1,0 +1,100 @@
+"""A failed check as text: the minimal row, what is, what should be, and how to replay it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lossfuzz.harness.findings import KINDS, REFUSAL
+from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.paths.own import is_importable
+from lossfuzz.harness.paths.table import path_named
+from lossfuzz.reports.snippet import snippet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results import CellResult
+
+_SHOWN = 8
+_MOST_OTHERS = 6
+
+
+def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
+    """The message of a failed check.
+
+    Args:
+        finding: the one to show, made small.
+        others: further findings, of other kinds and cells.
+        replay: the call or command that finds it again.
+    """
+    loss, _, _ = finding.path.partition(" as ")
+    lines = [
+        f"{loss} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
+        f"  ({KINDS[finding.kind]})",
+        *_figures(finding),
+    ]
+    if others:
+        lines.append(f"also: {_listed_others(others)}")
+    lines += [f"again: {replay} (finding {finding.id})", "as a script:"]
+    if not is_importable(finding.path):
+        lines.append("    # put the loss that was checked here, under the name that is called")
+    lines += [f"    {line}".rstrip() for line in snippet(finding).splitlines()]
+    return "\n".join(lines)
+
+
+def refused(cells: Sequence[CellResult]) -> str:
+    """The message of a check whose cells cannot be run at all, each reason once."""
+    where: dict[str, tuple[str, list[str]]] = {}
+    for one in cells:
+        reason = one.unavailable or ""
+        for prefix in ("LossError: ", "UnavailableError: "):
+            reason = reason.removeprefix(prefix)
+        _, names = where.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), (reason, []))
+        names.append(f"{one.cell.format.dtype_name} {one.cell.mode}")
+    return "\n".join(f"{reason} [{', '.join(names)}]" for reason, names in where.values())
+
+
+def _figures(finding: Finding) -> list[str]:
+    path = path_named(finding.path)
+    target = f"label {finding.label}"
+    if finding.target:
+        target = f"target {numbers(finding.target, finding.label)}"
+    batch = f", in a batch of {finding.batch_rows} such rows" if finding.batch_rows > 1 else ""
+    lines = [f"  logits    {numbers(finding.logits, finding.label)}, {target}{batch}"]
+    if finding.kind == REFUSAL:
+        return [*lines, f"  raised    {finding.message}"]
+    unit = "the whole batch's" if path.loss.reduction else "the row's"
+    return [
+        *lines,
+        f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {finding.exact_loss:.9g}",
+        f"  gradient  is {numbers(finding.observed_gradient, finding.label)},",
+        f"     exactly   {numbers(finding.exact_gradient, finding.label)}",
+        (
+            f"  error     {finding.ulp_error:.3g} ULP (of {finding.loss_dtype} or "
+            f"{finding.format}); {finding.mixed_error:.3g} u, where rounding explains "
+            f"{finding.bound:.3g} u (u = {format_named(finding.format).unit_roundoff:.2g})"
+        ),
+    ]
+
+
+def _where(finding: Finding) -> str:
+    return f"{finding.format} {finding.mode} on {finding.device}"
+
+
+def _listed_others(others: Sequence[Finding]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for one in others:
+        kinds.setdefault(one.kind, []).append(f"{one.format} {one.mode}")
+    parts = [f"{kind} in {', '.join(dict.fromkeys(cells))}" for kind, cells in kinds.items()]
+    hidden = len(parts) - _MOST_OTHERS
+    return "; ".join(parts[:_MOST_OTHERS]) + (f"; and {hidden} more kinds" if hidden > 0 else "")
+
+
+def numbers(values: Sequence[float], label: int) -> str:
+    """A row's numbers; of a long row its first ones and the label's."""
+    shown = ", ".join(f"{value:.9g}" for value in values[:_SHOWN])
+    if len(values) <= _SHOWN:
+        return f"[{shown}]"
+    return f"[{shown}, … {len(values)} in all; {values[label]:.9g} at {label}]"

@@ -1,0 +1,97 @@
+"""A page's findings: the worst ones as texts, and what goes wrong, cause by cause, as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.findings import KINDS
+from lossfuzz.reports import tables
+from lossfuzz.reports.snippet import snippet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.harness.causes import Cause
+    from lossfuzz.harness.findings import Finding
+
+_LONGEST_SCRIPT = 5000
+_OPEN = 3
+_READABLE_CLASSES = 33
+"""Of a row that was not shrunk: with more, a script of it is no help to a reader."""
+
+
+def worst_texts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The worst findings; the first of each of the first few kinds is marked, to be open."""
+    found = []
+    told: set[str] = set()
+    for finding in findings:
+        found.append(
+            {
+                **_texts(finding),
+                "title": tables.finding_title(finding),
+                "tier": finding.tier,
+                "kind": finding.kind,
+                "loss": finding.loss,
+                "first": finding.kind not in told and len(told) < _OPEN,
+                "code": _script(finding),
+            }
+        )
+        told.add(finding.kind)
+    return found
+
+
+def cause_data(causes: Sequence[Cause]) -> list[dict[str, Any]]:
+    """The causes in their order, each with its row, as JSON's types."""
+    return [
+        {
+            **_texts(cause.finding),
+            "tier": cause.tier,
+            "kind": cause.kind,
+            "loss": cause.loss,
+            "path": cause.path,
+            "route": cause.route or "unknown",
+            "region": cause.region,
+            "designed": cause.by_design,
+            "formats": ", ".join(cause.formats),
+            "modes": ", ".join(cause.modes),
+            "devices": ", ".join(cause.devices),
+            "cells": len(cause.cells),
+            "rows": cause.rows,
+            "shrunk": cause.shrunk,
+            "code": _cause_script(cause),
+        }
+        for cause in causes
+    ]
+
+
+def _script(finding: Finding) -> str:
+    """The row as a script; empty where there is no row, or one too long to be read."""
+    code = snippet(finding) if finding.has_row else ""
+    return code if len(code) <= _LONGEST_SCRIPT else ""
+
+
+def _cause_script(cause: Cause) -> str:
+    short = cause.shrunk or len(cause.finding.logits) <= _READABLE_CLASSES
+    return _script(cause.finding) if short else ""
+
+
+def _texts(finding: Finding) -> dict[str, Any]:
+    meaning = KINDS[finding.kind]
+    return {
+        "meaning": f"{meaning[0].upper()}{meaning[1:]}.",
+        "figures": tables.finding_figures(finding),
+        "pairs": _pairs(finding) if finding.has_row and not finding.message else [],
+    }
+
+
+def _pairs(finding: Finding) -> list[tuple[str, str, str]]:
+    """What was observed and what is exact, of the loss and of the label's gradient."""
+    label = finding.label
+    return [
+        ("loss", f"{finding.observed_loss:.9g}", f"{finding.exact_loss:.9g}"),
+        (
+            "label's gradient",
+            f"{finding.observed_gradient[label]:.9g}",
+            f"{finding.exact_gradient[label]:.9g}",
+        ),
+    ]
