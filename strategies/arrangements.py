@@ -110,7 +110,7 @@ def finite_masks(
     mask = -np.minimum(g.choice([1e4, 1e9, fmt.largest_finite], (rows, 1)), fmt.largest_finite)
     masked = g.random((rows, classes)) < g.choice([0.1, 0.5, 0.9], (rows, 1))
     masked[np.arange(rows), column(g, rows, classes)] = False
-    return np.where(masked, mask, values)
+    return np.asarray(np.where(masked, mask, values), np.float64)
 
 
 def patterns(

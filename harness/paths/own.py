@@ -195,11 +195,13 @@ def _call(
 
 def _place(error: Exception, loss: Loss) -> str:
     """The last line of the loss's own file that an error came through."""
-    code = getattr(loss, "__code__", None)
+    code: Any = getattr(loss, "__code__", None)
+    if code is None:
+        return ""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if code is not None and frame.filename == code.co_filename
+        if frame.filename == code.co_filename
     ]
     return f" ({Path(code.co_filename).name}, line {lines[-1]})" if lines else ""
 
