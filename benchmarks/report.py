@@ -20,7 +20,7 @@ from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 if TYPE_CHECKING:
     from lossfuzz.harness.results import CellResult, RunResult

@@ -16,7 +16,7 @@ from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.prepared import prepare, prepare_targets
 from lossfuzz.plan import Plan
-from lossfuzz.run import run
+from lossfuzz.running import run
 from lossfuzz.shrinking import shrunk
 from lossfuzz.strategies.recipes import Recipe, expand
 

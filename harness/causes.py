@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.results import CellResult
 
-MOST_SHRUNK = 500
+MOST_SHRUNK = 200
 """Findings that a run shrinks at most, besides the worst of each loss and kind: those and then a
 defect of each cause, then an inaccuracy of each, whole models after the others of their tier.
 

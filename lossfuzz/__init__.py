@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.formula.spec import formula
     from lossfuzz.harness.reference.judge import Reference, reference_of
     from lossfuzz.plan import Plan
-    from lossfuzz.run import run
+    from lossfuzz.running import run
     from lossfuzz.strategies.cases import Case, cases, labels, logits, recipes
     from lossfuzz.strategies.floats import floats
     from lossfuzz.strategies.recipes import Batch, Recipe, expand
@@ -30,7 +30,7 @@ _HOMES = {
     "lossfuzz.harness.formula.spec": ("formula",),
     "lossfuzz.harness.reference.judge": ("Reference", "reference_of"),
     "lossfuzz.plan": ("Plan",),
-    "lossfuzz.run": ("run",),
+    "lossfuzz.running": ("run",),
     "lossfuzz.strategies.cases": ("Case", "cases", "labels", "logits", "recipes"),
     "lossfuzz.strategies.floats": ("floats",),
     "lossfuzz.strategies.recipes": ("Batch", "Recipe", "expand"),

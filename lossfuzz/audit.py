@@ -49,6 +49,9 @@ _ENCLOSED_SHARE = 1 / 12
 _FORMULA_COMPONENTS = 8
 """Of a user's formula's gradient in each row; every one costs an evaluation of the formula."""
 
+_WIDE = 100
+"""Classes from which on Arb's series, in a few components, is quicker than mpmath in all."""
+
 _AUDIT_NUMBERS = mpmath_numbers(320)
 
 
@@ -131,8 +134,7 @@ def _audit_enclosed_rows(
 def _audit_formula_row(prepared: Prepared, loss: LossSpec, reference: Reference, row: int) -> None:
     """Check a row of a user's formula against its Taylor series over Arb, in some components."""
     logits, weights = prepared.rows[row].astype(np.float64), prepared.targets.weights[row]
-    spread = np.linspace(0, logits.size - 1, min(logits.size, _FORMULA_COMPONENTS)).astype(int)
-    columns = sorted({int(prepared.row_labels[row]), *spread.tolist()})
+    columns = _some_columns(logits.size, int(prepared.row_labels[row]))
     exact, slopes = textbook_row(loss, logits, weights, columns)
     pairs = [("the loss", float(reference.loss[row]), exact)]
     pairs += [
@@ -147,6 +149,12 @@ def _audit_formula_row(prepared: Prepared, loss: LossSpec, reference: Reference,
                 f"{logits.tolist()} with target {weights.tolist()} (row {row} of "
                 f"{prepared.recipe}): is {found!r}, should be {ball}"
             )
+
+
+def _some_columns(classes: int, label: int) -> list[int]:
+    """The label's component and a few others: by its series each takes the whole row anew."""
+    spread = np.linspace(0, classes - 1, min(classes, _FORMULA_COMPONENTS)).astype(int)
+    return sorted({label, *spread.tolist()})
 
 
 def _audit_row(prepared: Prepared, row: int) -> None:
@@ -180,6 +188,8 @@ def _audit_row(prepared: Prepared, row: int) -> None:
 
 def audit_findings(findings: Iterable[Finding]) -> int:
     """Check the exact values in the records of findings; returns how many rows were checked.
+
+    Of wide rows, and of users' formulas, the loss and a few components.
 
     Raises:
         AuditError: an exact value is not within its bound of mpmath's.
@@ -216,8 +226,10 @@ def _recorded_and_right(
         return recorded, right, kernel.relative_bound(len(logits), BINARY64.unit_roundoff)
     targets = target_of_row(loss.target, logits, finding.label, finding.target)
     base = loss.base or loss
-    if base.derived is not None:
-        ball, components = textbook_row(base, logits, targets.weights[0])
+    if base.derived is not None or logits.size > _WIDE:
+        columns = _some_columns(logits.size, finding.label)
+        recorded = np.array([finding.exact_loss, *np.array(finding.exact_gradient)[columns]])
+        ball, components = textbook_row(base, logits, targets.weights[0], columns)
         right = np.array([float(one.mid()) for one in (ball, *components.values())])
     else:
         value, slopes = evaluate_rows(base, logits[None], targets, _AUDIT_NUMBERS)

@@ -26,7 +26,7 @@ from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.reports import assertion, html, markdown, tables, terminal
-from lossfuzz.run import run
+from lossfuzz.running import run
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 

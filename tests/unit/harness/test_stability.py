@@ -22,7 +22,7 @@ from lossfuzz.harness.stability import (
     levels_of,
 )
 from lossfuzz.plan import Plan
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 LOGITS = np.array([[0, 20.5], [0, 20.7], [40.2, 0], [1, 1], [-np.inf, 3]], np.float32)
 LABELS = np.zeros(5, np.int32)

@@ -25,7 +25,7 @@ from lossfuzz.harness.results import CellResult, RunResult
 from lossfuzz.harness.summary import Summary
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 pytestmark = pytest.mark.usefixtures("tf")
 

@@ -17,7 +17,7 @@ from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.recorded import recorded
 from lossfuzz.replaying import CHANGED, GONE, IMPOSSIBLE, STANDS, replay
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 MINE = """\
 import os, time

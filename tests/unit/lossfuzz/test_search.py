@@ -9,7 +9,7 @@ from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
-from lossfuzz.run import run
+from lossfuzz.running import run
 from lossfuzz.search import Corpus
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES

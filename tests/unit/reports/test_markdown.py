@@ -12,7 +12,7 @@ from lossfuzz.plan import Plan
 from lossfuzz.reports import comparison as comparison_tables
 from lossfuzz.reports import markdown, markdown_comparison, tables
 from lossfuzz.reports.markdown_text import MOST_CHARACTERS, Part, code, comment, escaped, folded
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 SCRIPT = "<script>alert(1)</script>"
 GITHUBS_LIMIT = 65_536

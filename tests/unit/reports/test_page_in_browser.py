@@ -14,7 +14,7 @@ from lossfuzz.harness.routes import Route
 from lossfuzz.memory import costs
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, html_comparison
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: no browser test"

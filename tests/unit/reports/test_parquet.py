@@ -17,7 +17,7 @@ from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.stability import EDGES
 from lossfuzz.plan import Plan
 from lossfuzz.reports import parquet
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 
 @pytest.fixture(scope="module")

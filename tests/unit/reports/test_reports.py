@@ -31,7 +31,7 @@ from lossfuzz.reports.routes import route_changes, route_rows
 from lossfuzz.reports.severity import SEVERITIES, severity_of
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.versions import headings, subjects_of, version_rows
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 
 @pytest.fixture(scope="module")

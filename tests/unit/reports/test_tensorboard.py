@@ -15,7 +15,7 @@ from lossfuzz.harness.histogram import INFINITE_BIN, Histogram
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.reports import tables, tensorboard
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 MEASURES = (("loss", "loss_ulp"), ("gradient", "gradient_ulp"))
 

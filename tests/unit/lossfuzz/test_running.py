@@ -11,7 +11,7 @@ from lossfuzz.harness.formats import BFLOAT16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.reference import kernel
 from lossfuzz.plan import Plan
-from lossfuzz.run import run
+from lossfuzz.running import run
 
 pytestmark = pytest.mark.usefixtures("tf")
 
