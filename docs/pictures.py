@@ -154,7 +154,7 @@ def choose(page: Page, section: str, **choices: str) -> None:
 
 
 def cut(page: Page, name: str, *parts: Locator) -> None:
-    """A picture of the smallest rectangle that holds the parts, and a small edge above and beside."""
+    """A picture of the smallest rectangle that holds the parts, with an edge above and beside."""
     boxes = [part.bounding_box() for part in parts]
     found = [box for box in boxes if box is not None]
     top = max(min(box["y"] for box in found) - EDGE, 0)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.stored import StoredCheck
+from lossfuzz.baseline import StoredCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

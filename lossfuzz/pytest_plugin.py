@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lossfuzz.baseline import StoredCheck, read_stored, the_same, written
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.pytest_ledger import CheckRecord, Ledger, as_text
 from lossfuzz.pytest_options import MARKER, Choices, add_options, marked
-from lossfuzz.stored import StoredCheck, read_stored, the_same, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

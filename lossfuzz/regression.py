@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lossfuzz.baseline import stored_cell_name
 from lossfuzz.comparison import SMALLEST_RATIO, compare
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.findings import DEFECT, KINDS
@@ -20,14 +21,13 @@ from lossfuzz.reports import assertion
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.tables import number, share
 from lossfuzz.shrinking import shrunk
-from lossfuzz.stored import stored_cell_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lossfuzz.baseline import StoredCheck
     from lossfuzz.harness.findings import Finding
     from lossfuzz.reports.comparison import CellComparison, Change
-    from lossfuzz.stored import StoredCheck
 
 CLEARLY = 2.0
 """An error that is larger by less is not called worse: another processor may make it so."""

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import lossfuzz
+from lossfuzz.baseline import StoredCheck, read_stored, the_same, written
 from lossfuzz.regression import message_of, regression, stored_result
-from lossfuzz.stored import StoredCheck, read_stored, the_same, written
 
 pytestmark = pytest.mark.usefixtures("tf")
 

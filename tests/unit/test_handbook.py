@@ -1,0 +1,63 @@
+"""The handbook: its links and pictures are there, its commands and options exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lossfuzz import cli
+from lossfuzz.harness.findings import KINDS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "README.md", *sorted((DOCS / "handbook").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
+COMMAND = re.compile(r"(?:^\$ |^|`)(lossfuzz [a-z]+[^`\n]*)", re.MULTILINE)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(page):
+    found = LINK.findall(page.read_text(encoding="utf-8"))
+    return [one or other for one, other in found if not (one or other).startswith("http")]
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_picture_is_shown_and_all_are_small():
+    pictures = set((DOCS / "pictures").glob("*.png"))
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
+    assert pictures
+    assert pictures <= shown
+    assert sum(picture.stat().st_size for picture in pictures) < 1_500_000
+
+
+def commands():
+    """Every complete command of the handbook; the first line of each is taken as it stands."""
+    for page in PAGES:
+        for text in COMMAND.findall(page.read_text(encoding="utf-8")):
+            if not any(sign in text for sign in ("…", "[", "DIR", "FOLDER", "FILE")):
+                yield pytest.param(text, id=f"{page.stem}: {text}")
+
+
+@pytest.mark.parametrize("text", commands())
+def test_commands_are_understood(text):
+    words = shlex.split(text, comments=True)
+    options = cli.build_parser().parse_args(words[1:])
+    assert options.command == words[1]
+
+
+def test_every_kind_of_finding_is_explained():
+    text = (DOCS / "handbook" / "measures.md").read_text(encoding="utf-8")
+    assert all(kind in text for kind in KINDS)
