@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.paths.table import path_named
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
 
@@ -47,6 +52,20 @@ class Cell:
     def name(self) -> str:
         """The cell in one line."""
         return f"{self.path.name} {self.format.dtype_name} {self.mode} {self.device}"
+
+
+def cell_of(record: Mapping[str, Any]) -> Cell:
+    """The cell that a record names by its ``path``, ``format``, ``mode`` and ``device``.
+
+    Raises:
+        ValueError: the path, format or mode is not known here.
+    """
+    return Cell(
+        path=path_named(record["path"]),
+        format=format_named(record["format"]),
+        mode=record["mode"],
+        device=record["device"],
+    )
 
 
 def mode_named(name: str) -> str:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.cells import Cell, cell_of
 from lossfuzz.harness.decimals import shortest_decimal
 from lossfuzz.harness.findings import DEFECT, INACCURACY, json_number
-from lossfuzz.harness.formats import FloatFormat, format_named
-from lossfuzz.harness.paths.table import path_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from lossfuzz.harness.formats import FloatFormat
 
 ZERO_GRADIENT = "zero gradient"
 
@@ -168,12 +168,7 @@ class CellCliffs:
     def from_json(cls, record: dict[str, Any]) -> CellCliffs:
         """The record that `to_json` wrote; its path must be known here."""
         return cls(
-            cell=Cell(
-                path=path_named(record["path"]),
-                format=format_named(record["format"]),
-                mode=record["mode"],
-                device=record["device"],
-            ),
+            cell=cell_of(record),
             cliffs=tuple(Cliff.from_json(one) for one in record["cliffs"]),
             unavailable=record["unavailable"],
         )

@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.causes import Cause
-from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.cells import Cell, cell_of
 from lossfuzz.harness.cliffs import CLIFF_KINDS, Cliff
 from lossfuzz.harness.findings import CRASH, DEFECT, REFUSAL, TIMEOUT, Finding
-from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.outcome import refusal_of
-from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.routes import Route
 from lossfuzz.harness.summary import Summary
 
@@ -100,12 +98,7 @@ class CellResult:
     def from_json(cls, record: dict[str, Any]) -> CellResult:
         """The result that `to_json` wrote with its findings."""
         route = record["route"]
-        cell = Cell(
-            path=path_named(record["path"]),
-            format=format_named(record["format"]),
-            mode=record["mode"],
-            device=record["device"],
-        )
+        cell = cell_of(record)
         found = [Finding.from_json(one) for one in record["findings"]]
         return cls(
             cell,

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.record import read_record
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -50,14 +52,7 @@ def read_stored(path: Path) -> list[StoredCheck]:
     Raises:
         ValueError: it cannot be read, or is something else; the message is one line.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {str(path)!r} ({error.strerror}): {_EXPECTED}") from None
-    except ValueError:
-        raise ValueError(f"{str(path)!r} is no JSON: {_EXPECTED}") from None
-    if not isinstance(content, dict) or not {"checks", "cells"} & set(content):
-        raise ValueError(f"{str(path)!r} holds no results: {_EXPECTED}")
+    content = read_record(path, ("checks", "cells"), _EXPECTED)
     if content.get("schema") != SCHEMA:
         raise ValueError(
             f"{str(path)!r} has schema {content.get('schema')!r}, this lossfuzz reads {SCHEMA}: "

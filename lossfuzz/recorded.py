@@ -20,6 +20,7 @@ from lossfuzz.harness.losses import targets
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.plan import Plan
+from lossfuzz.record import read_record
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -120,12 +121,10 @@ def _results(place: Path) -> dict[str, Any]:
         finally:
             store.close()
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {_EXPECTED}") from None
-    except ValueError:
-        raise UsageError(f"{str(path)!r} is no JSON: {_EXPECTED}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("worst"), list):
+        record = read_record(path, ("worst",), _EXPECTED)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not isinstance(record["worst"], list):
         raise UsageError(f"{str(path)!r} holds no results: {_EXPECTED}")
     return record
 

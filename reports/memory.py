@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.cells import Cell, cell_of
 from lossfuzz.harness.memory import Footprint
-from lossfuzz.harness.paths.table import path_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,12 +68,7 @@ class CellCost:
             )
         time = record["relative_time"]
         return cls(
-            cell=Cell(
-                path=path_named(record["path"]),
-                format=format_named(record["format"]),
-                mode=record["mode"],
-                device=record["device"],
-            ),
+            cell=cell_of(record),
             route=record["route"],
             footprint=footprint,
             unavailable=record["unavailable"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.cells import MODES, mode_named
+from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.harness.losses.table import losses_matching
 from lossfuzz.harness.paths.own import imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
 
 
@@ -66,6 +69,25 @@ def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
             )
         return kept
     return paths
+
+
+def chosen_cells(
+    options: argparse.Namespace,
+) -> tuple[list[LossPath], list[FloatFormat], list[str]]:
+    """The paths, formats and modes of a command that takes float32 and all modes by default.
+
+    Raises:
+        UsageError: a choice is unknown or empty.
+    """
+    formats = chosen(options.formats, training_format, (BINARY32,))
+    modes = [mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)]
+    try:
+        paths = chosen_paths(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not (paths and formats and modes):
+        raise UsageError("expected at least one path, format and mode, got an empty choice")
+    return paths, formats, modes
 
 
 def own_paths(options: argparse.Namespace) -> list[LossPath]:

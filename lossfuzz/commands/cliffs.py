@@ -10,13 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from lossfuzz.cliffs import cliffs
-from lossfuzz.commands.choices import chosen, chosen_paths, make_writable
+from lossfuzz.commands.choices import chosen_cells, make_writable
 from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, versions
-from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.reports import cliffs as cliff_table
 
 if TYPE_CHECKING:
@@ -31,14 +29,7 @@ def cliffs_command(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a choice is unknown, or TensorFlow is missing or lacks the device.
     """
-    formats = chosen(options.formats, training_format, (BINARY32,))
-    modes = [mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)]
-    try:
-        paths = chosen_paths(options)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not (paths and formats and modes):
-        raise UsageError("expected at least one path, format and mode, got an empty choice")
+    paths, formats, modes = chosen_cells(options)
     if options.classes < 2:
         raise UsageError(f"--classes expects 2 or more, got {options.classes}")
     if options.out is not None:

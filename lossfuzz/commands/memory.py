@@ -11,15 +11,13 @@ from rich.table import Table
 from lossfuzz import memory
 from lossfuzz.commands.choices import (
     chosen,
-    chosen_paths,
+    chosen_cells,
     make_writable,
     shape_group,
 )
 from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
-from lossfuzz.harness.cells import MODES, mode_named
-from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.reports import memory as memory_table
 
 if TYPE_CHECKING:
@@ -32,17 +30,10 @@ def memory_command(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a choice is unknown, or TensorFlow is missing or cannot count memory here.
     """
-    formats = chosen(options.formats, training_format, (BINARY32,))
-    modes = [mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)]
     shape = chosen([options.shape], shape_group, ())[0]
     if len(shape) != 1:
         raise UsageError("--shape expects one shape such as 64x512x1000, got 'all'")
-    try:
-        paths = chosen_paths(options)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not (paths and formats and modes):
-        raise UsageError("expected at least one path, format and mode, got an empty choice")
+    paths, formats, modes = chosen_cells(options)
     if options.out is not None:
         make_writable(options.out.parent)
     found = []

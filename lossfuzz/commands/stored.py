@@ -11,6 +11,7 @@ from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.results import RunResult
 from lossfuzz.plan import Plan
+from lossfuzz.record import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,12 +62,10 @@ def _read_campaign(folder: Path) -> RunResult:
 def _read_results(path: Path, *, with_findings: bool) -> RunResult:
     expected = "expected a campaign's folder or a results.json of 'lossfuzz run'"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {expected}") from None
-    except ValueError:
-        raise UsageError(f"{str(path)!r} is no JSON: {expected}") from None
-    if not isinstance(record, dict) or "cells" not in record or "plan" not in record:
+        record = read_record(path, ("cells",), expected)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if "plan" not in record:
         raise UsageError(f"{str(path)!r} holds no results: {expected}")
     if record.get("schema") != SCHEMA:
         raise UsageError(
