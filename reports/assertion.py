@@ -72,11 +72,16 @@ def _figures(finding: Finding) -> list[str]:
         f"  gradient  is {numbers(finding.observed_gradient, finding.label)},",
         f"     exactly   {numbers(finding.exact_gradient, finding.label)}",
         (
-            f"  error     {finding.ulp_error:.3g} ULP (of {finding.loss_dtype} or "
-            f"{finding.format}); {finding.mixed_error:.3g} u, where rounding explains "
+            f"  error     {finding.ulp_error:.3g} ULP of {_units(finding)}; "
+            f"{finding.mixed_error:.3g} u, where rounding explains "
             f"{finding.bound:.3g} u (u = {format_named(finding.format).unit_roundoff:.2g})"
         ),
     ]
+
+
+def _units(finding: Finding) -> str:
+    """The format of the loss, and that of the gradient where it is another."""
+    return " or ".join(dict.fromkeys((finding.loss_dtype, finding.format)))
 
 
 def _where(finding: Finding) -> str:

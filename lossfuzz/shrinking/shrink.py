@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 CALLS = 80
 """How often a cell may be run for one finding."""
 
+WIDE_CALLS = 30
+"""The same for a row of more than `_WIDE` classes, where each call takes tenths of a second."""
+
+_WIDE = 4096
+
 COPIES_CALLS = 40
 """The same where each row takes a call of its own."""
 
@@ -57,7 +62,8 @@ def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {
     if runner.cell.path.loss.reduction is not None:
         calls = COPIES_CALLS if runner.cell.path.trains is None else TRAINING_CALLS
         return shrunk_to_copies(finding, runner.cell, Probe(finding, runner, others, calls))
-    probe = Probe(finding, runner, others, CALLS)
+    calls = CALLS if len(finding.logits) <= _WIDE else WIDE_CALLS
+    probe = Probe(finding, runner, others, calls)
     for alone in (False, True):
         probe.alone = alone
         search = _Search(row_of(finding), runner, probe)
@@ -69,7 +75,7 @@ def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {
         if smaller is not None:
             return smaller
         # it showed beside other rows only
-        probe.calls = CALLS
+        probe.calls = calls
     return finding
 
 
