@@ -300,7 +300,7 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "--reduction", metavar="HOW", help="of a loss of the whole batch: mean, sum, weighted mean"
     )
     budget = run.add_argument_group("how much").add_mutually_exclusive_group()
-    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (12480)")
+    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6240)")
     budget.add_argument("--seconds", type=float, help="seconds of measuring, for all cells")
     run.add_argument("--seed", type=int, default=0, help="seed of all batches (0)")
     run.add_argument(

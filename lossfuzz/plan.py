@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.paths.path import LossPath
 
-DEFAULT_ROWS = 12480
-"""Rows per cell: every family once on every default shape."""
+DEFAULT_ROWS = 6240
+"""Rows per cell: every family once, on the default shapes by turns."""
 
 DEFAULT_SEARCH = 0.25
 
 PATHS_PER_GROUP = 6
 RECIPES_PER_TASK = 48
-"""As many as the default rows make, so that a default campaign meets no group of cells twice."""
+"""More than the default rows make, so that a default campaign meets no group of cells twice."""
 
 Group = tuple[tuple["LossPath", ...], FloatFormat, str]
 """Paths of one loss in a format on a device, which run in all modes of the plan side by side."""

@@ -187,17 +187,19 @@ def planned_recipes(
     seed: int,
     rows: int | None = None,
 ) -> Iterator[Recipe]:
-    """Recipes for at least so many rows, or without end: every family, then every shape, again.
+    """Recipes for at least so many rows, or without end: every family, again and again.
 
-    A pure function of its arguments; longer plans begin with shorter ones. NumPy draws them, not
-    Hypothesis, whose draws depend on the constants in whatever modules are loaded.
+    The shapes take turns, so that one round has all of them and a family has another one in the
+    next. A pure function of its arguments; longer plans begin with shorter ones. NumPy draws
+    them, not Hypothesis, whose draws depend on the constants in whatever modules are loaded.
     """
     planned = 0
     for turn in itertools.count():
         if rows is not None and planned >= rows:
             return
-        family = families[turn % len(families)]
-        shape = shapes[(turn // len(families)) % len(shapes)]
+        cycle, position = divmod(turn, len(families))
+        family = families[position]
+        shape = shapes[(position + cycle) % len(shapes)]
         key = zlib.crc32(f"{fmt.name} {family} {shape}".encode())
         generator = np.random.default_rng([seed, key, turn])
         yield Recipe(

@@ -52,9 +52,22 @@ def describe(wanted: list[str], pythons: list[str]) -> dict[str, Any]:
     return {"devices": places, "pythons": programs, "environment": environment}
 
 
+_PREFIXES = ("TF_", "XLA_", "KERAS_", "CUDA_")
+_TERRAFORM = (
+    "TF_CLI_",
+    "TF_DATA_DIR",
+    "TF_INPUT",
+    "TF_LOG",
+    "TF_PLUGIN_",
+    "TF_VAR_",
+    "TF_WORKSPACE",
+)
+"""Another tool's, some of which hold a path of the machine."""
+
+
 def _matters(variable: str) -> bool:
     """Whether an environment variable may change what TensorFlow computes."""
-    return variable.startswith(("TF_", "XLA_", "KERAS_", "CUDA_"))
+    return variable.startswith(_PREFIXES) and not variable.startswith(_TERRAFORM)
 
 
 def _short(name: str) -> str:
