@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.paths.table import path_named
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,6 +57,9 @@ def cell_of(record: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: the path, format or mode is not known here.
     """
+    from lossfuzz.harness.formats import format_named  # NumPy and all paths: the modes need none
+    from lossfuzz.harness.paths.table import path_named
+
     return Cell(
         path=path_named(record["path"]),
         format=format_named(record["format"]),
