@@ -249,9 +249,9 @@ def test_planted_errors_of_2_to_the_minus_38_are_noticed(spec):
 @every_loss
 def test_radii_ten_times_too_small_are_noticed(spec, monkeypatch):
     honest = Enclosure.absolute
-    assert referee.compare_loss(spec, 300, seed=0).float64 == 0
+    assert referee.compare_loss(spec, 1200, seed=0).float64 == 0
     monkeypatch.setattr(Enclosure, "absolute", lambda self: honest(self) / 10)
-    assert referee.compare_loss(spec, 300, seed=0).float64 > 0
+    assert referee.compare_loss(spec, 1200, seed=0).float64 > 0
 
 
 @every_loss

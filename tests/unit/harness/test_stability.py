@@ -104,7 +104,7 @@ def result(tf):
             modes=("eager",),
             devices=("CPU:0",),
             shapes=((64, 3), (64, 10)),
-            rows=2048,
+            rows=4096,
         )
     )
 
@@ -115,7 +115,8 @@ def test_the_map_shows_the_cliff_of_the_clip(result):
     assert {classes for classes, _ in summary.stability.places} == {3, 10}
     first = min(EDGES[at] for _, at in defective if EDGES[at] >= 0)
     assert first == 16  # -log(1e-7) is 16.118
-    assert summary.stability.places[3, bin_of(24)].loss > 10
+    at_24 = [place for (_, at), place in summary.stability.places.items() if at == bin_of(24)]
+    assert max(place.loss for place in at_24) > 10
 
 
 def test_families_add_up_to_the_cell(result):
