@@ -122,16 +122,6 @@ def cell_to_json(cell: Cell) -> dict[str, str]:
     }
 
 
-def cell_from_json(record: dict[str, str]) -> Cell:
-    """The cell that `cell_to_json` wrote."""
-    return Cell(
-        path=path_named(record["path"]),
-        format=format_named(record["format"]),
-        mode=record["mode"],
-        device=record["device"],
-    )
-
-
 def cell_of(finding: Finding) -> Cell:
     """The cell that a finding is of."""
     return Cell(

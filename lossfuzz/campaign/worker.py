@@ -127,12 +127,12 @@ class _Worker:
         return {"finding": smaller.to_json()}
 
     def _cliffs(self, cell: dict[str, str]) -> dict[str, Any]:
-        from lossfuzz.campaign.tasks import cell_from_json
         from lossfuzz.cliffs import find_cliffs
+        from lossfuzz.harness.cells import cell_of
         from lossfuzz.harness.results import CellResult
 
         _, measuring = self._ready()
-        result = CellResult(cell_from_json(cell))
+        result = CellResult(cell_of(cell))
         measuring.find_routes([result])
         find_cliffs(result, measuring.runner(result))
         return {"cliffs": [cliff.to_json() for cliff in result.cliffs]}
