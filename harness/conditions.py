@@ -37,8 +37,8 @@ class Conditions:
         headroom: of the loss, times the rows that it sums; see `flags`.
         summed_rows: rows that a reduced loss sums; 0 for a loss of each row.
         one_sided: whether only the label's component of the gradient is negative.
-        out_of_range: shape ``[rows]``; where a user's formula itself leaves the format's range,
-            so that results need not be finite.
+        at_the_end_of_range: shape ``[rows]``; rows so near to overflow that users' losses are
+            not held to them, see the function of that name.
         loss_scale: shape ``[rows]``, or ``[1]`` if reduced: what the loss's errors count against,
             beside u: ``max(1, |loss|)``, or what rounding explains of a user's formula.
         scale: shape ``[rows]``, the largest magnitude that a gradient component can have.
@@ -60,7 +60,7 @@ class Conditions:
     headroom: float
     summed_rows: int
     one_sided: bool
-    out_of_range: NDArray[np.bool_]
+    at_the_end_of_range: NDArray[np.bool_]
     loss_scale: Reals
     scale: Reals
     loss: Reals
@@ -95,18 +95,15 @@ def conditions_of(
     plain = targets is None or (loss.base or loss) is SOFTMAX_CROSS_ENTROPY
     scale = np.full(rows, loss.steepness / (classes if loss.averages else 1))
     loss_scale = np.maximum(1, np.abs(reference.loss))
-    out_of_range = np.zeros(rows, np.bool_)
     if loss.target == kinds.PROBABILITY and targets is not None:
         loss_scale = np.maximum(loss_scale, _weighted_logits(logits, loss, targets))
     if (base := loss.base or loss).derived is not None and targets is not None:
         of_rows = row_reference or reference
         explained = base.derived.rounding(base, logits, targets, of_rows)
         loss_scale, scale = explained.loss, explained.gradient
-        out_of_range = explained.out_of_range
         if loss.reduction:
             total = (loss_scale * row_factors(loss.reduction, rows)).sum(keepdims=True)
             loss_scale = np.fmax(total, np.abs(reference.loss))
-            out_of_range = np.full(rows, out_of_range.any())
     if loss.reduction:
         scale *= row_factors(loss.reduction, rows)
     spread, largest, smallest = (np.empty(rows) for _ in range(3))
@@ -135,7 +132,9 @@ def conditions_of(
         one_sided=loss.target in (kinds.INDEX, kinds.ONE_HOT)
         and not loss.needs_mass
         and loss.derived is None,
-        out_of_range=out_of_range,
+        at_the_end_of_range=at_the_end_of_range(
+            logits, fmt, summed=classes * (rows if loss.reduction else 1)
+        ),
         loss_scale=loss_scale,
         scale=scale,
         loss=condition,
@@ -146,6 +145,31 @@ def conditions_of(
         per_ulp=per_ulp,
         per_condition=per_condition,
     )
+
+
+def at_the_end_of_range(
+    logits: NDArray[Any], fmt: FloatFormat, summed: int
+) -> NDArray[np.bool_]:
+    """Which rows ``[rows, classes]`` hold a finite logit that is too near to overflow.
+
+    That is within a factor of 8 of it, where differences and small multiples of logits overflow in
+    one sound loss or the other; and within 8 times as many numbers as the loss sums, but not below
+    2**64: a sum of losses as large as the logits overflows there, and nobody trains there. Nothing
+    counts but the inputs, for an intermediate value may be one of this algorithm alone.
+
+    Args:
+        logits: of the rows.
+        fmt: of the logits.
+        summed: how many numbers the loss sums: the classes of a row, or of all rows of a batch.
+    """
+    magnitudes = np.abs(logits.astype(np.float64))
+    last = fmt.largest_finite / _ROOM
+    end = min(last, max(_NOBODY_TRAINS, last / summed))
+    return np.asarray(((magnitudes > end) & np.isfinite(magnitudes)).any(axis=1))
+
+
+_ROOM = 8
+_NOBODY_TRAINS = 2.0**64
 
 
 def _weighted_logits(logits: NDArray[Any], loss: LossSpec, targets: Targets) -> Reals:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,9 +30,6 @@ class Observed:
     loss: NDArray[Any]
     gradient: NDArray[Any]
     seconds: float
-
-
-_UPSTREAM = (2.0, 1.0, 4.0)
 
 
 class UnavailableError(RuntimeError):
@@ -130,8 +127,15 @@ def _refusals() -> Iterator[None]:
         raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
 
 
-def training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A function of tensors that returns a path's losses and their gradient."""
+def training_step(
+    cell: Cell, upstream: Sequence[float] | None = None
+) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of tensors that returns a path's losses and their gradient.
+
+    Args:
+        cell: whose path is called.
+        upstream: the gradients that come from above, one for each loss; 1 by default.
+    """
     import tensorflow as tf
 
     def step(logits: Any, labels: Any) -> tuple[Any, Any]:
@@ -139,30 +143,18 @@ def training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 loss = cell.path.call(logits, labels, cell.format)
-            weights = _upstream(loss) if cell.path.own else None
-            gradient = tape.gradient(loss, logits, output_gradients=weights)
+            above = None
+            if upstream is not None:
+                above = tf.reshape(tf.constant(upstream, loss.dtype), tf.shape(loss))
+            gradient = tape.gradient(loss, logits, output_gradients=above)
         if gradient is None:
             raise UnavailableError(
                 "the loss has no gradient with respect to the logits (does it round, take an "
                 "argmax, leave TensorFlow, or stop its own gradient?)"
             )
-        gradient = tf.convert_to_tensor(gradient)  # of a gather they come as slices
-        if weights is not None:
-            gradient /= tf.cast(weights[..., None], gradient.dtype)
-        return loss, gradient
+        return loss, tf.convert_to_tensor(gradient)  # of a gather they come as slices
 
     return step
-
-
-def _upstream(loss: Any) -> Any:
-    """Gradients from above a user's loss: 2, 1 and 4 by turns, whose multiples are exact.
-
-    A custom gradient that forgets what comes from above is right while that is 1.
-    """
-    import tensorflow as tf
-
-    turns = tf.reshape(tf.range(tf.size(loss)) % len(_UPSTREAM), tf.shape(loss))
-    return tf.cast(tf.gather(_UPSTREAM, turns), loss.dtype)
 
 
 def compiled(step: Callable[..., Any], mode: str) -> Any:

@@ -24,13 +24,14 @@ SIGN_FLIP = "sign flip"
 INACCURATE_LOSS = "inaccurate loss"
 INACCURATE_GRADIENT = "inaccurate gradient"
 MODE_DISAGREEMENT = "mode disagreement"
+UPSTREAM_IGNORED = "upstream gradient ignored"
 REFUSAL = "refusal"
 CRASH = "crash"
 TIMEOUT = "timeout"
 
 KINDS: dict[str, str] = {
     NON_FINITE_LOSS: "the loss is NaN or infinite where the exact one is a number of its format",
-    NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is finite",
+    NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is a number of its format",
     LOSS_COLLAPSE: "the loss is 0 where the exact one does not round to 0",
     SATURATION: "the loss stops growing while the exact one grows",
     GRADIENT_COLLAPSE: "the row's gradient vanishes into rounding errors, the exact one does not",
@@ -38,6 +39,7 @@ KINDS: dict[str, str] = {
     SIGN_FLIP: "a gradient component has the opposite sign of the exact one",
     INACCURATE_LOSS: "the loss errs by more than rounding can explain",
     INACCURATE_GRADIENT: "a gradient component errs by more than rounding can explain",
+    UPSTREAM_IGNORED: "the gradient is not multiplied with the gradient that comes from above",
     REFUSAL: "the path raises an error for valid logits and labels",
     CRASH: "the path kills the process that runs it",
     TIMEOUT: "the path does not return within the time limit",
@@ -78,6 +80,8 @@ class Finding:
         row: its index there.
         message: the error's first line, for a refusal, crash or timeout.
         repeated: whether all rows of a reduced loss's batch were this one.
+        upstream: the gradient that comes from above the row's loss; both gradients are
+            multiplied with it.
     """
 
     kind: str
@@ -106,6 +110,7 @@ class Finding:
     documented_loss: float = math.nan
     by_design: bool = False
     repeated: bool = False
+    upstream: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -155,6 +160,8 @@ class Finding:
             with_arrays: whether to write the row itself; without, recipe and row number give it.
         """
         record = {"id": self.id, **asdict(self)}
+        if self.upstream == 1:
+            del record["upstream"]
         for name, value in record.items():
             if isinstance(value, float):
                 record[name] = json_number(value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.ulp import overflow_threshold, right_infinities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,16 +49,30 @@ def flags_of(
     reference: Reference,
     conditions: Conditions,
     bound: float,
+    *,
+    users: bool = False,
 ) -> tuple[dict[str, Flags], dict[str, Flags]]:
     """Kind to flags, for defects and for inaccuracies.
 
     A kind that tells more hides "inaccurate"; only judged rows are flagged.
+
+    Args:
+        loss: its errors.
+        gradient: its errors.
+        reference: of the rows.
+        conditions: of the rows.
+        bound: the defect bound.
+        users: whether the loss is a user's own. Sums that overflow on the way to a loss that does
+            not are excused in the libraries' losses alone.
     """
     finite_loss = np.isfinite(loss.observed)
     loss_beyond = (loss.mixed > bound) & finite_loss
-    excused = _out_of_range(loss, reference, conditions)
-    if conditions.out_of_range.any():
-        excused |= ~finite_loss & conditions.out_of_range[: len(finite_loss)]
+    share = bound * max(gradient.format.unit_roundoff, loss.format.unit_roundoff)
+    limit = overflow_threshold(loss.format)  # no number of the format is right beyond it
+    excused = ~finite_loss & (np.abs(reference.loss) >= limit)
+    excused |= right_infinities(loss.observed, reference.loss, loss.format, share)
+    if not users:
+        excused |= _out_of_range(loss, reference, conditions)
     collapsed = (loss.observed == 0) & (reference.loss > loss.format.smallest_subnormal / 2)
     low = loss_beyond & reference.judged & ~collapsed & (loss.observed < reference.loss)
     of_rows = len(loss.observed) == len(low)  # a reduced loss has no second one to compare with
@@ -79,7 +94,7 @@ def flags_of(
 
     defects = {
         kinds.NON_FINITE_LOSS: ~finite_loss & (loss.ulp > 0) & ~excused,
-        kinds.NON_FINITE_GRADIENT: ~gradient.finite & ~conditions.out_of_range,
+        kinds.NON_FINITE_GRADIENT: ~gradient.finite,
         kinds.LOSS_COLLAPSE: collapsed & loss_beyond,
         kinds.SATURATION: saturated,
         kinds.GRADIENT_COLLAPSE: vanished & beyond,
@@ -98,8 +113,6 @@ def flags_of(
         kinds.INACCURATE_LOSS: (loss.ulp > 2 * bound) & finite_loss & ~loss_beyond & ~collapsed,
         kinds.INACCURATE_GRADIENT: strict_gradient & ~beyond,
     }
-    if conditions.out_of_range.any():
-        inaccuracies[kinds.NON_FINITE_GRADIENT] = ~gradient.finite & conditions.out_of_range
     return (
         {kind: rows & reference.judged for kind, rows in defects.items()},
         {kind: rows & reference.judged for kind, rows in inaccuracies.items()},

@@ -10,6 +10,7 @@ import numpy as np
 from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.histogram import Histogram
 from lossfuzz.harness.layout import empty_rows
+from lossfuzz.harness.ulp import right_infinities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +65,7 @@ def gradient_errors(
     """Measure a gradient ``[rows, classes]`` against its reference, in its logits' format.
 
     A wider dtype than that, as an optimizer receives under a mixed policy, counts as that format.
+    Where a component's exact value overflows it, infinity is right.
     """
     fmt = conditions.format
     rows, classes = observed.shape
@@ -71,7 +73,9 @@ def gradient_errors(
     histogram = Histogram()
     index = np.arange(rows)
     units = fmt.unit_roundoff * conditions.scale
-    tolerated = defect_bound(classes, fmt) * units
+    tolerance = defect_bound(classes, fmt) * fmt.unit_roundoff
+    tolerated = tolerance * conditions.scale
+    overflows = bool((conditions.largest_gradient > fmt.largest_finite / 2).any())
     block = min(rows, max(1, _BLOCK_LOGITS // classes))
     buffers = [empty_rows(block, classes) for _ in range(3)]
     for start in range(0, rows, block):
@@ -79,6 +83,9 @@ def gradient_errors(
         values, error, product = (buffer[: part.stop - start] for buffer in buffers)
         exact = conditions.gradient[part]
         values[...] = observed[part].astype(np.float64)  # to cast and to transpose is slow at once
+        if overflows:
+            right = right_infinities(values, exact, fmt, tolerance)
+            values[right] = exact[right]
         np.subtract(values, exact, out=error)
         np.abs(error, out=error)
         worst[part] = error.max(axis=1)
@@ -104,6 +111,9 @@ def gradient_errors(
         histogram.consume(product if judged.all() else product[judged])
     label_observed = observed[index, labels].astype(np.float64)
     label_exact = reference.gradient[index, labels]
+    if overflows:
+        right = right_infinities(label_observed, label_exact, fmt, tolerance)
+        label_observed = np.where(right, label_exact, label_observed)
     label_mixed = np.abs(label_observed - label_exact) / units
     label_mixed[np.isnan(label_mixed)] = np.inf
     wrong_label = label_observed * label_exact < 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.bounds import defect_bound
+from lossfuzz.harness.bounds import USERS_ROOM, defect_bound
 from lossfuzz.harness.flags import LossErrors, flags_of
 from lossfuzz.harness.formats import format_of
 from lossfuzz.harness.gradients import gradient_errors
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.conditions import Conditions
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.histogram import Histogram
     from lossfuzz.harness.reference.judge import Reference
 
     Flags = NDArray[np.bool_]
     Reals = NDArray[np.float64]
-
-_ROOM = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -69,6 +65,8 @@ def measure(
     reference: Reference,
     labels: NDArray[Any],
     conditions: Conditions,
+    *,
+    users: bool = False,
 ) -> Measurement:
     """Errors and flags of a cell's result for a batch.
 
@@ -79,6 +77,7 @@ def measure(
         reference: of the same rows.
         labels: shape ``[rows]``.
         conditions: of the same rows.
+        users: whether the loss is a user's own, computed by an algorithm that is not known.
     """
     fmt, loss_format = conditions.format, format_of(observed_loss)
     coarser = fmt if fmt.unit_roundoff >= loss_format.unit_roundoff else loss_format
@@ -100,9 +99,12 @@ def measure(
             coarser,
             error_factor=conditions.error_factor,
             summed_rows=conditions.summed_rows,
+            room=USERS_ROOM if users else 1.0,
         )
-        defects, inaccuracies = flags_of(losses, gradient, reference, conditions, bound)
-    return Measurement(
+        defects, inaccuracies = flags_of(
+            losses, gradient, reference, conditions, bound, users=users
+        )
+    measured = Measurement(
         judged=reference.judged,
         loss_ulp=losses.ulp,
         loss_mixed=losses.mixed,
@@ -117,16 +119,7 @@ def measure(
         inaccuracies=inaccuracies,
         excused=np.zeros_like(reference.judged),
     )
-
-
-def at_the_end_of_range(logits: NDArray[Any], fmt: FloatFormat) -> Flags:
-    """Which rows ``[rows, classes]`` hold a finite logit within a factor of 8 of overflow.
-
-    There differences, multiples and sums of logits overflow in one sound loss or the other.
-    """
-    magnitudes = np.abs(logits.astype(np.float64))
-    end = fmt.largest_finite / _ROOM
-    return np.asarray(((magnitudes > end) & np.isfinite(magnitudes)).any(axis=1))
+    return excused(measured, conditions.at_the_end_of_range) if users else measured
 
 
 def excused(measurement: Measurement, rows: Flags) -> Measurement:

@@ -11,7 +11,7 @@ import numpy as np
 from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, INACCURACY, REFUSAL, Finding
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.measure import Measurement, at_the_end_of_range, excused, measure
+from lossfuzz.harness.measure import Measurement, measure
 from lossfuzz.harness.rounding import Rounding, rounding_of
 
 if TYPE_CHECKING:
@@ -160,10 +160,8 @@ def outcome_of(runner: Runner, prepared: Prepared, observed: Observed | None = N
         prepared.reference,
         prepared.row_labels,
         prepared.conditions,
+        users=runner.cell.path.own,  # the libraries' losses are held to every finite row
     )
-    if runner.cell.path.own:  # the libraries' losses are held to every finite row
-        at_end = at_the_end_of_range(prepared.rows, runner.cell.format)
-        measurement = excused(measurement, at_end)
     return Outcome(
         runner=runner,
         prepared=prepared,

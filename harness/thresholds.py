@@ -255,6 +255,7 @@ class _Walk:
             prepared.reference,
             prepared.row_labels,
             prepared.conditions,
+            users=self._runner.cell.path.own,
         )
         return _Seen(
             positions=positions,

@@ -87,6 +87,31 @@ def ulps(values: ArrayLike, fmt: FloatFormat) -> NDArray[np.float64]:
     return np.ldexp(binade_exponent_bits(magnitude, fmt).view(np.float64), 1 - fmt.precision)
 
 
+def overflow_threshold(fmt: FloatFormat) -> float:
+    """The smallest magnitude that rounds to infinity in a format."""
+    return fmt.largest_finite + 2.0 ** (fmt.emax - fmt.precision)
+
+
+def right_infinities(
+    observed: NDArray[np.float64],
+    exact: NDArray[np.float64],
+    fmt: FloatFormat,
+    relative_error: float = 0.0,
+) -> NDArray[np.bool_]:
+    """Where a computed infinity is right, since the exact value overflows the format.
+
+    Args:
+        observed: computed values.
+        exact: what they should be.
+        fmt: of the computed values.
+        relative_error: that rounding explains: within it of the threshold infinity is right, too.
+    """
+    limit = overflow_threshold(fmt) * (1 - relative_error)
+    with np.errstate(invalid="ignore"):
+        beyond = np.isinf(observed) & (np.abs(exact) >= limit)
+        return np.asarray(beyond & (np.sign(observed) == np.sign(exact)))
+
+
 def ulp_errors(
     observed: ArrayLike, exact: NDArray[np.float64], fmt: FloatFormat
 ) -> NDArray[np.float64]:
@@ -98,7 +123,7 @@ def ulp_errors(
     value overflows the format and the computed one is that infinity.
     """
     computed = np.asarray(observed).astype(np.float64)
-    limit = fmt.largest_finite + 2.0 ** (fmt.emax - fmt.precision)
+    limit = overflow_threshold(fmt)
     with np.errstate(invalid="ignore", over="ignore"):
         errors: NDArray[Any] = np.abs(computed - exact) / ulps(exact, fmt)
         overflowed = np.abs(exact) >= limit

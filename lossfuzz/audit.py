@@ -195,12 +195,14 @@ def audit_findings(findings: Iterable[Finding]) -> int:
         AuditError: an exact value is not within its bound of mpmath's.
     """
     rows = {
-        (finding.loss, finding.logits, finding.label, finding.target): finding
+        (finding.loss, finding.logits, finding.label, finding.target, finding.upstream): finding
         for finding in findings
         if not math.isnan(finding.exact_loss)
     }
     for finding in rows.values():
         recorded, right, bound = _recorded_and_right(finding)
+        if finding.upstream != 1:  # such a record has the loss first, then the gradient
+            right[1:] *= finding.upstream
         if _outside(recorded, right, np.full(len(right), bound)):
             raise AuditError(
                 f"the exact values of a finding are not mpmath's: {finding.cell_name}, label "

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.audit import audit_batch
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import Outcome, outcome_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
 from lossfuzz.harness.trial import try_twice
+from lossfuzz.harness.upstream import upstream_finding
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import Observed, Runner
+    from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.results import CellResult
     from lossfuzz.harness.routes import Route
@@ -61,6 +64,8 @@ class Measuring:
         self._runners: dict[str, CellRunner | SubjectRunner] = {}
         self._routes: dict[str, Route | str] = {}
         self._audited_losses: set[str] = set()
+        self._tried_upstream: set[tuple[str, ...]] = set()
+        self._upstream: dict[str, Finding] = {}
 
     def spend(self, phase: str, started: float) -> None:
         """Book the time since a start under a phase."""
@@ -79,8 +84,7 @@ class Measuring:
                 self._announce(name, None)
                 try:
                     self._routes[name] = self.route(result.cell)
-                    if result.cell.path.own:
-                        try_twice(self.runner(result))
+                    self._try(result)
                 except UnavailableError as error:
                     self._routes[name] = str(error)
             found = self._routes[name]
@@ -88,7 +92,28 @@ class Measuring:
                 result.unavailable = found
             else:
                 result.route = found
+                if name in self._upstream:
+                    result.findings[kinds.UPSTREAM_IGNORED, DEFECT] = self._upstream[name]
         self.spend("routes", started)
+
+    def _try(self, result: CellResult) -> None:
+        """Try a user's own loss: whether it returns the same twice, and minds its upstream gradient.
+
+        The latter is asked once for each format, in the first of its modes.
+
+        Raises:
+            UnavailableError: it refuses ordinary rows, or differs between two runs.
+        """
+        cell, runner = result.cell, self.runner(result)
+        if not cell.path.own or not isinstance(runner, CellRunner):
+            return
+        try_twice(runner)
+        place = (cell.path.name, cell.format.name, cell.device)
+        if place not in self._tried_upstream:
+            self._tried_upstream.add(place)
+            finding = upstream_finding(runner)
+            if finding is not None:
+                self._upstream[cell.name] = finding
 
     def route(self, cell: Cell) -> Route:
         """The route of a cell for a tame batch.

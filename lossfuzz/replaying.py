@@ -21,6 +21,7 @@ from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.results import CellResult
 from lossfuzz.harness.routes import route_of, tame_batch
+from lossfuzz.harness.upstream import upstream_finding
 from lossfuzz.shrinking.probe import batch_rows
 from lossfuzz.shrinking.rows import batch_of, row_of
 from lossfuzz.strategies.recipes import Recipe, expand
@@ -216,6 +217,8 @@ class _Replay:
 
     def run(self) -> Replayed:
         """The first batch in which it stands; else what the first one showed instead."""
+        if self._finding.kind == kinds.UPSTREAM_IGNORED:
+            return self._upstream()
         found: list[Replayed] = []
         for batch in batches(self._finding, self._cell):
             result = replace(self._in(batch), copies=batch.copies, whole=batch.whole)
@@ -223,6 +226,16 @@ class _Replay:
                 return result
             found.append(result)
         return next((one for one in found if one.verdict == CHANGED), found[0])
+
+    def _upstream(self) -> Replayed:
+        """Whether the gradient still ignores what comes from above, on the same ordinary row."""
+        try:
+            now = upstream_finding(self._runner)
+        except UnavailableError as error:
+            return self._refused(str(error))
+        if now is None:
+            return Replayed(verdict=GONE, told="it is gone: the gradient is linear in what is above")
+        return Replayed(verdict=STANDS, told="it still stands", now=now, copies=now.batch_rows)
 
     def _in(self, batch: Batch) -> Replayed:
         try:

@@ -282,6 +282,7 @@ def _criterion(finding: Finding) -> str:
         kinds.LABEL_GRADIENT_COLLAPSE: f"gradient[{label}] == 0",
         kinds.SIGN_FLIP: "any(g * e < 0 for g, e in zip(gradient, exact_gradient))",
         kinds.INACCURATE_GRADIENT: gradient_off,
+        kinds.UPSTREAM_IGNORED: gradient_off,
         kinds.MODE_DISAGREEMENT: f"({loss_off}) or {gradient_off}",
     }[finding.kind]
 

@@ -6,10 +6,12 @@ import json
 import keyword
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.findings import UPSTREAM_IGNORED
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.upstream import upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ _STEP = """\
     with tf.GradientTape() as tape:
         tape.watch(logits)
         loss = {source}
-    return loss, tape.gradient(loss, logits)
+    return loss, tape.gradient(loss, logits{upstream})
 
 with tf.device({device}):
     loss, gradient = step(logits, labels)
@@ -116,8 +118,18 @@ def step(finding: Finding, mode: str | None = None) -> str:
     return _STEP.format(
         decorator=_DECORATORS[mode],
         source=_source(path).replace("\n", "\n        "),
+        upstream=_upstream(finding, path),
         device=quoted(finding.device.rpartition("/")[2]),
     )
+
+
+def _upstream(finding: Finding, path: LossPath) -> str:
+    """The argument for gradients from above, where the finding is about them."""
+    if finding.kind != UPSTREAM_IGNORED:
+        return ""
+    above = list(upstream_of(reduced=path.loss.reduction is not None))
+    shape = "tf.shape(loss)"
+    return f", tf.reshape(tf.constant({above}, loss.dtype), {shape})"
 
 
 def _source(path: LossPath) -> str:

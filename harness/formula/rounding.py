@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.formats import FloatFormat
-    from lossfuzz.harness.formula.terms import Term
     from lossfuzz.harness.formula.user_function import UserFunction
     from lossfuzz.harness.losses.targets import Targets
     from lossfuzz.harness.reference.judge import Reference
@@ -49,29 +48,6 @@ _FUNCTION_UNITS = 2
 _PROBES = 3
 _ORDINARY_LOGITS = 1 << 12
 _SEED = 20
-
-
-class RoundingTape(StableTape):
-    """A tape in a format's unit roundoff, which notes where sums and multiples leave its range.
-
-    Attributes:
-        out_of_range: shape ``[rows]``; rows in which a number that is made by sums and multiples
-            of logits alone is beyond the format, so that no plain implementation is finite.
-    """
-
-    def __init__(self, logits: Enclosure, targets: Targets, fmt: FloatFormat) -> None:
-        super().__init__(logits, targets)
-        self._largest = fmt.largest_finite
-        self.out_of_range: Flags = np.zeros(self.rows, np.bool_)
-
-    def record(self, value: Enclosure, *parents: Any, **options: Any) -> Term:
-        """Note a result that is out of range; see `EnclosureTape.record`."""
-        if options.get("linear"):
-            beyond = np.abs(value.to_float64()) > self._largest
-            if options["vector"]:
-                beyond = beyond & self.kept
-            self.out_of_range |= beyond.any(axis=1)
-        return super().record(value, *parents, **options)
 
 
 def explained_rounding(
@@ -113,7 +89,6 @@ def explained_rounding(
         return ExplainedRounding(
             loss=np.maximum(np.maximum(floors[0], loss_unit), np.abs(reference.loss)),
             gradient=np.maximum(floors[1], slope_unit),
-            out_of_range=tape.out_of_range,
         )
 
 
@@ -172,10 +147,10 @@ def ordinary_rows(kind: str, rows: int, classes: int) -> tuple[NDArray[np.float3
     return logits, targets_of(kind, logits, labels)
 
 
-def _tape(logits: NDArray[Any], targets: Targets) -> RoundingTape:
+def _tape(logits: NDArray[Any], targets: Targets) -> StableTape:
     fmt = format_of(logits)
     values = np.where(targets.masked, 0.0, logits.astype(np.float64))
-    return RoundingTape(Enclosure.exactly(values, _numbers(fmt)), targets, fmt)
+    return StableTape(Enclosure.exactly(values, _numbers(fmt)), targets)
 
 
 def _numbers(fmt: FloatFormat) -> Numbers:

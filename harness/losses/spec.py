@@ -36,13 +36,10 @@ class ExplainedRounding:
     Attributes:
         loss: shape ``[rows]``, of errors of the loss, beside u.
         gradient: shape ``[rows]``, of errors of a gradient component, beside u.
-        out_of_range: shape ``[rows]``; rows in which a sum or multiple of logits that the
-            formula is made of overflows, so that a plain implementation need not be finite.
     """
 
     loss: NDArray[np.float64]
     gradient: NDArray[np.float64]
-    out_of_range: NDArray[np.bool_]
 
 
 class Derived(Protocol):

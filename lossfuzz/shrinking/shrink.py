@@ -43,11 +43,14 @@ _CLASS_COUNTS = {"eager": 8, "graph": 6, "xla": 4}
 """Class counts tried between three and the row's: each is traced or compiled anew."""
 
 
+_AS_THEY_ARE = (kinds.CRASH, kinds.TIMEOUT, kinds.UPSTREAM_IGNORED)
+
+
 def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {}) -> Finding:
     """The same kind of finding, in the same tier and cell, on the simplest row that shows it.
 
-    Deterministic, for a cell that is. A crash or a timeout is left as it is, and so is a mode
-    disagreement without the other modes, and what no single row shows without the rest of its
+    Deterministic, for a cell that is. A crash or a timeout is left as it is, so is what was found
+    on an ordinary row, an upstream gradient that is ignored, and so is a mode disagreement without the other modes, and what no single row shows without the rest of its
     batch. A saturation, which takes two rows, may become a row whose loss alone is too small.
 
     Args:
@@ -55,7 +58,7 @@ def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {
         runner: of that cell.
         others: mode to the runner of the same path in another mode.
     """
-    if finding.kind in (kinds.CRASH, kinds.TIMEOUT) or not finding.logits:
+    if finding.kind in _AS_THEY_ARE or not finding.logits:
         return finding
     if finding.kind == kinds.MODE_DISAGREEMENT and not set(others) - {finding.mode}:
         return finding

@@ -329,22 +329,22 @@ def test_logits_of_any_size_have_exact_values_by_a_naive_formula():
     assert found.gradient[0] == pytest.approx([1, -1])
 
 
-def test_rows_whose_multiples_overflow_the_format_need_not_be_finite():
-    logits = np.array([[3e38, 0], [1e37, 0]], np.float32)
-    prepared = prepare(logits, np.array([0, 0], np.int32), {}, ldam)
+def test_a_multiple_of_logits_that_overflows_is_no_excuse_but_a_logit_near_the_end_is():
+    logits = np.array([[1e38, 0], [3e37, 0], [1e37, 0]], np.float32)
+    prepared = prepare(logits, np.array([0, 0, 0], np.int32), {}, ldam)
     assert prepared.reference.judged.all()
-    assert prepared.conditions.out_of_range.tolist() == [True, False]
-    nothing = np.full(2, np.nan, np.float32)
+    nothing = np.full(3, np.nan, np.float32)
     result = measure(
         nothing,
-        np.stack([nothing, nothing]),
+        np.stack([nothing, nothing], axis=1),
         prepared.reference,
         prepared.row_labels,
         prepared.conditions,
+        users=True,
     )
     for kind in (findings.NON_FINITE_LOSS, findings.NON_FINITE_GRADIENT):
-        assert result.defects[kind].tolist() == [False, True]
-        assert result.inaccuracies[kind].tolist() == [True, False]
+        assert result.defects[kind].tolist() == [False, False, True]
+        assert result.inaccuracies[kind].tolist() == [True, True, False]
 
 
 def test_a_branch_that_is_not_taken_sends_nothing_back():
