@@ -82,6 +82,8 @@ class Finding:
         repeated: whether all rows of a reduced loss's batch were this one.
         upstream: the gradient that comes from above the row's loss; both gradients are
             multiplied with it.
+        further: of a saturation, logits of a row with the same loss and a larger exact one.
+        further_exact_loss: that row's.
     """
 
     kind: str
@@ -111,6 +113,8 @@ class Finding:
     by_design: bool = False
     repeated: bool = False
     upstream: float = 1.0
+    further: tuple[float, ...] = ()
+    further_exact_loss: float = math.nan
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -162,6 +166,10 @@ class Finding:
         record = {"id": self.id, **asdict(self)}
         if self.upstream == 1:
             del record["upstream"]
+        if not self.further:
+            del record["further"], record["further_exact_loss"]
+        else:
+            record["further"] = [json_number(value) for value in self.further]
         for name, value in record.items():
             if isinstance(value, float):
                 record[name] = json_number(value)
@@ -177,8 +185,9 @@ class Finding:
         read = {name: value for name, value in record.items() if name != "id"}
         for name in _NUMBERS:
             read[name] = float(read[name])
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, "further"):
             read[name] = tuple(float(value) for value in read.get(name, ()))
+        read["further_exact_loss"] = float(read.get("further_exact_loss", math.nan))
         return cls(**read)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.regions import region_of
-from lossfuzz.shrinking.rows import DENSE, Row, batch_of, labelled
+from lossfuzz.shrinking.rows import Row, batch_of, labelled
 from lossfuzz.shrinking.simplicity import simplicity
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _logits(fmt: FloatFormat, classes: int) -> Iterator[Sequence[float]]:
 
 def _with_targets(row: Row, loss: LossSpec) -> Iterator[Row]:
     yield row
-    if loss.target in DENSE and row.classes == 2:
+    if loss.target in (kinds.DISTRIBUTION, kinds.PROBABILITY) and row.classes == 2:
         yield Row(logits=row.logits, weights=(0.5, 0.5), label=0)
     if loss.target in (kinds.BINARY, kinds.PROBABILITY):
         yield Row(logits=row.logits, weights=(0.0,) * row.classes, label=0)

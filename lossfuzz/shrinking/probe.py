@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import numpy as np
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.growth import Growth, growth_of
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import outcome_of, refusal_of
 from lossfuzz.shrinking.rows import batch_of
@@ -20,14 +23,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.execution import Runner
+    from lossfuzz.harness.measure import Measurement
     from lossfuzz.harness.outcome import Outcome
     from lossfuzz.harness.prepared import Prepared
     from lossfuzz.shrinking.rows import Row
 
-_SATURATED = (kinds.SATURATION, kinds.INACCURATE_LOSS)
-_SHOWS = dict.fromkeys(_SATURATED, _SATURATED)
-"""Kinds that are one and the same for a row alone: a loss that stopped growing, which takes a
-second row to be told from one that is too small."""
+_OF_THE_LOSS = (kinds.LOSS_COLLAPSE, kinds.SATURATION, kinds.INACCURATE_LOSS)
+_OF_THE_GRADIENT = (
+    kinds.GRADIENT_COLLAPSE,
+    kinds.LABEL_GRADIENT_COLLAPSE,
+    kinds.SIGN_FLIP,
+    kinds.INACCURATE_GRADIENT,
+)
+"""Kinds whose error is that of the loss alone, or of the gradient alone."""
+
+_KEPT = 0.1
+"""The share of the first row's error that a simpler row of a defect has to keep."""
 
 _BATCH_ROWS = ((4, 128), (1024, 32), (4096, 8))
 """Up to so many classes, rows of every batch; so graph and XLA see one shape per class count."""
@@ -51,15 +62,47 @@ class Probe:
     Attributes:
         calls: how often the cell may still be run.
         alone: whether every row is run by itself, in a batch of its copies.
+        least: the smallest mixed error with which a row counts, in units of u.
     """
 
     def __init__(
-        self, finding: Finding, runner: Runner, others: Mapping[str, Runner], calls: int
+        self,
+        finding: Finding,
+        runner: Runner,
+        others: Mapping[str, Runner],
+        calls: int,
+        deadline: float = math.inf,
     ) -> None:
         self._finding, self._runner = finding, runner
         self._others = {mode: one for mode, one in others.items() if mode != runner.cell.mode}
-        self.calls = calls
+        self.calls, self._deadline = calls, deadline
         self.alone = False
+        self.least = 0.0
+        self._growth: Growth | None = None
+
+    def keep_error_of(self, row: Row) -> bool:
+        """Let only rows count that keep a share of a row's error; returns whether it shows itself.
+
+        So shrinking does not end with the tamest row that is still beyond the bound.
+        """
+        if self._finding.kind == kinds.REFUSAL:
+            return True
+        outcome = self._outcome(self._batch([row], batch_rows(row.classes)))
+        if outcome is None:
+            return False
+        shown = self._flags(outcome)
+        if self._finding.tier == DEFECT and shown.any():
+            self.least = _KEPT * float(self._errors(outcome.measurement)[shown].max())
+        return bool(shown.any())
+
+    def _errors(self, measured: Measurement) -> NDArray[np.float64]:
+        """The errors that the finding's kind is about; those of what is not finite do not count."""
+        loss, gradient = measured.loss_mixed, measured.gradient_mixed
+        if self._finding.kind in (kinds.NON_FINITE_LOSS, kinds.NON_FINITE_GRADIENT):
+            return np.zeros(len(measured.judged))
+        if self._finding.kind in _OF_THE_LOSS:
+            return np.broadcast_to(loss, measured.judged.shape)
+        return gradient if self._finding.kind in _OF_THE_GRADIENT else np.maximum(loss, gradient)
 
     def first(self, rows: Sequence[Row]) -> Row | None:
         """The first of some rows that shows it; None if none does.
@@ -86,6 +129,11 @@ class Probe:
                 return part[int(np.flatnonzero(showing)[0]) % len(part)]
         return None
 
+    def last(self, row: Row) -> Finding | None:
+        """The record of the row that shrinking ends with, whatever time it is."""
+        self._deadline = math.inf
+        return self.record(row)
+
     def record(self, row: Row, copies: int | None = None) -> Finding | None:
         """The finding of a row that shows it alone, in a batch of copies; else None."""
         reduced = self._runner.cell.path.loss.reduction is not None
@@ -99,10 +147,17 @@ class Probe:
             found = refusal_of(self._runner, kept, UnavailableError(message))
         else:
             outcome = self._outcome(prepared)
-            if outcome is None or not self._flags(outcome).any():
+            flags = None if outcome is None else self._flags(outcome)
+            if outcome is None or flags is None or not flags.any():
                 return None
-            at = int(np.flatnonzero(self._flags(outcome))[0])
+            at = int(np.flatnonzero(flags)[0])
             found = outcome.finding(self._finding.kind, self._finding.tier, at)
+            if self._growth is not None:
+                found = replace(
+                    found,
+                    further=tuple(self._growth.logits[at].tolist()),
+                    further_exact_loss=float(self._growth.exact_loss[at]),
+                )
         if reduced:
             return replace(found, repeated=True, recipe=self._finding.recipe)
         return replace(found, row=self._finding.row, recipe=self._finding.recipe)
@@ -122,7 +177,7 @@ class Probe:
         return batch_of(filled, cell.path.loss, cell.format, self._finding.recipe)
 
     def _spend(self) -> None:
-        if self.calls <= 0:
+        if self.calls <= 0 or time.perf_counter() > self._deadline:
             raise SpentError
         self.calls -= 1
 
@@ -137,13 +192,28 @@ class Probe:
         finding, measured = self._finding, outcome.measurement
         if finding.kind == kinds.MODE_DISAGREEMENT:
             showing = self._disagreeing(outcome)
+        elif finding.kind == kinds.SATURATION:
+            showing = self._stopped(outcome)
         else:
             flags = measured.defects if finding.tier == DEFECT else measured.inaccuracies
-            shown = _SHOWS.get(finding.kind, (finding.kind,))
-            rows = np.zeros(len(measured.judged), np.bool_)
-            showing = np.logical_or.reduce([flags.get(kind, rows) for kind in shown])
+            showing = flags.get(finding.kind, np.zeros(len(measured.judged), np.bool_))
+        showing = showing & (self._errors(measured) >= self.least)
         designed = outcome.rounding.by_design if outcome.rounding else np.False_
         return np.asarray(showing & (designed == finding.by_design))
+
+    def _stopped(self, outcome: Outcome) -> NDArray[np.bool_]:
+        """Rows whose loss stops growing, which takes another run with rows further on."""
+        defects = outcome.measurement.defects
+        low = defects[kinds.SATURATION] | defects[kinds.INACCURATE_LOSS]
+        self._growth = None
+        if not low.any():
+            return low
+        self._spend()
+        try:
+            self._growth = growth_of(self._runner, outcome)
+        except UnavailableError:
+            return np.zeros_like(low)
+        return low & self._growth.stopped
 
     def _disagreeing(self, outcome: Outcome) -> NDArray[np.bool_]:
         mode = self._runner.cell.mode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
@@ -46,17 +48,26 @@ _CLASS_COUNTS = {"eager": 8, "graph": 6, "xla": 4}
 _AS_THEY_ARE = (kinds.CRASH, kinds.TIMEOUT, kinds.UPSTREAM_IGNORED)
 
 
-def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {}) -> Finding:
+def shrunk(
+    finding: Finding,
+    runner: Runner,
+    *,
+    others: Mapping[str, Runner] = {},
+    deadline: float = math.inf,
+) -> Finding:
     """The same kind of finding, in the same tier and cell, on the simplest row that shows it.
 
-    Deterministic, for a cell that is. A crash or a timeout is left as it is, so is what was found
-    on an ordinary row, an upstream gradient that is ignored, and so is a mode disagreement without the other modes, and what no single row shows without the rest of its
-    batch. A saturation, which takes two rows, may become a row whose loss alone is too small.
+    Deterministic, for a cell that is and without a deadline. Of a defect's error the simpler row
+    keeps a tenth. Left as they are: crashes and timeouts; an upstream gradient that is ignored,
+    which was found on an ordinary row; a mode disagreement without the other modes; and what no
+    single row shows without the rest of its batch. A saturation becomes an inaccurate loss if the
+    row's own loss goes on growing.
 
     Args:
         finding: of a cell.
         runner: of that cell.
         others: mode to the runner of the same path in another mode.
+        deadline: of `time.perf_counter`; from then on no more rows are tried.
     """
     if finding.kind in _AS_THEY_ARE or not finding.logits:
         return finding
@@ -64,17 +75,25 @@ def shrunk(finding: Finding, runner: Runner, *, others: Mapping[str, Runner] = {
         return finding
     if runner.cell.path.loss.reduction is not None:
         calls = COPIES_CALLS if runner.cell.path.trains is None else TRAINING_CALLS
-        return shrunk_to_copies(finding, runner.cell, Probe(finding, runner, others, calls))
+        probe = Probe(finding, runner, others, calls, deadline)
+        return shrunk_to_copies(finding, runner.cell, probe)
     calls = CALLS if len(finding.logits) <= _WIDE else WIDE_CALLS
-    probe = Probe(finding, runner, others, calls)
+    probe = Probe(finding, runner, others, calls, deadline)
+    try:
+        shows = probe.keep_error_of(row_of(finding))
+    except SpentError:
+        return finding
+    if not shows and finding.kind == kinds.SATURATION:
+        rounded = replace(finding, kind=kinds.INACCURATE_LOSS)
+        return shrunk(rounded, runner, others=others, deadline=deadline)
     for alone in (False, True):
         probe.alone = alone
         search = _Search(row_of(finding), runner, probe)
         search.run()
-        if search.row is search.start:
+        if search.row is search.start and not shows:
             return finding
-        probe.calls = max(probe.calls, 1)
-        smaller = probe.record(search.row)
+        probe.calls = max(probe.calls, 2)  # a saturation takes two
+        smaller = probe.last(search.row)
         if smaller is not None:
             return smaller
         # it showed beside other rows only
@@ -161,5 +180,9 @@ class _Search:
 
 
 def _counts(loss: LossSpec) -> Iterator[int]:
-    """The class counts to try first: one only where it is not the trivial softmax."""
-    yield from _FEW[1 if loss.masks and loss.target != targets.NONE else 0 :]
+    """The class counts to try first: one only where a class can be alone.
+
+    That is where each class is a question of its own, or where there is no target. A label or a
+    distribution over a single class says nothing.
+    """
+    yield from _FEW[0 if loss.target in (*targets.BY_CLASS, targets.NONE) else 1 :]
