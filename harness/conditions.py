@@ -147,9 +147,7 @@ def conditions_of(
     )
 
 
-def at_the_end_of_range(
-    logits: NDArray[Any], fmt: FloatFormat, summed: int
-) -> NDArray[np.bool_]:
+def at_the_end_of_range(logits: NDArray[Any], fmt: FloatFormat, summed: int) -> NDArray[np.bool_]:
     """Which rows ``[rows, classes]`` hold a finite logit that is too near to overflow.
 
     That is within a factor of 8 of it, where differences and small multiples of logits overflow in

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Reals = NDArray[np.float64]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one cell did on one batch.
@@ -132,7 +133,12 @@ def excused(measurement: Measurement, rows: Flags) -> Measurement:
     for kind, flagged in measurement.defects.items():
         inaccuracies[kind] = (flagged & rows) | inaccuracies.get(kind, False)
         defects[kind] = flagged & ~rows
-    return replace(measurement, defects=defects, inaccuracies=inaccuracies, excused=rows)
+    return replace(
+        measurement,
+        defects=defects,
+        inaccuracies=inaccuracies,
+        excused=measurement.excused | rows,
+    )
 
 
 def disagreements(measured: dict[str, Measurement]) -> dict[str, Flags]:

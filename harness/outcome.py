@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfuzz.harness.execution import UnavailableError
-from lossfuzz.harness.findings import DEFECT, INACCURACY, REFUSAL, Finding
+from lossfuzz.harness.findings import (
+    DEFECT,
+    INACCURACY,
+    NON_FINITE_GRADIENT,
+    NON_FINITE_LOSS,
+    REFUSAL,
+    Finding,
+)
+from lossfuzz.harness.formula.kinks import loss_at_a_kink
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.measure import Measurement, measure
+from lossfuzz.harness.measure import Measurement, excused, measure
 from lossfuzz.harness.rounding import Rounding, rounding_of
+from lossfuzz.harness.sensitivity import explained_by_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +43,7 @@ class Outcome:
         observed: what the cell returned.
         measurement: its errors and flags.
         rounding: its errors against the documented formula; None where that is the loss.
+        kinks: number to loss of rows on a kink of a user's formula, where the cell returned NaN.
     """
 
     runner: Runner
@@ -41,6 +51,7 @@ class Outcome:
     observed: Observed
     measurement: Measurement
     rounding: Rounding | None
+    kinks: dict[int, float] = field(default_factory=dict)
 
     def worst_rows(self) -> Iterator[tuple[str, str, int, float]]:
         """For every kind and tier that the batch shows: its worst row, and that row's mixed error.
@@ -68,7 +79,7 @@ class Outcome:
         """The record of one row."""
         prepared, measured, observed = self.prepared, self.measurement, self.observed
         rounding = self.rounding
-        exact = _at(prepared.reference.loss, row)
+        exact = self.kinks.get(row, _at(prepared.reference.loss, row))
         return Finding(
             **origin_of(self.runner.cell, prepared, row),
             kind=kind,
@@ -162,8 +173,16 @@ def outcome_of(runner: Runner, prepared: Prepared, observed: Observed | None = N
         prepared.conditions,
         users=runner.cell.path.own,  # the libraries' losses are held to every finite row
     )
+    if runner.cell.path.own:
+        measurement = excused(measurement, explained_by_inputs(measurement, observed, prepared))
+    kinks = kinks_with_nan(observed, prepared)
+    for row, loss in kinks.items():
+        nan_loss = math.isnan(float(observed.loss[row]))
+        kind = NON_FINITE_LOSS if nan_loss and math.isfinite(loss) else NON_FINITE_GRADIENT
+        measurement.defects[kind][row] = True
     return Outcome(
         runner=runner,
+        kinks=kinks,
         prepared=prepared,
         observed=observed,
         measurement=measurement,
@@ -171,6 +190,30 @@ def outcome_of(runner: Runner, prepared: Prepared, observed: Observed | None = N
         if documented is runner.cell.path.loss
         else rounding_of(observed.loss, observed.gradient, documented, prepared),
     )
+
+
+_MOST_KINKS = 4
+"""Rows of a batch that are asked whether they lie on a kink, which takes some evaluations each."""
+
+
+def kinks_with_nan(observed: Observed, prepared: Prepared) -> dict[int, float]:
+    """Rows without a derivative for which a cell returned NaN though a number would be right.
+
+    Returns:
+        The number of the row to its exact loss; only of users' formulas, of each row.
+    """
+    loss = prepared.loss
+    if loss.derived is None or loss.reduction is not None:
+        return {}
+    wide = prepared.rows.astype(np.float64)
+    broken = np.isnan(observed.gradient.astype(np.float64)).any(axis=1)
+    broken |= np.isnan(observed.loss.astype(np.float64))
+    asked = np.flatnonzero(broken & ~prepared.reference.judged & np.isfinite(wide).all(axis=1))
+    found = {
+        row: loss_at_a_kink(loss.derived, wide[row], prepared.targets.weights[row])
+        for row in asked[:_MOST_KINKS].tolist()
+    }
+    return {row: value for row, value in found.items() if value is not None}
 
 
 def _floats(values: NDArray[Any]) -> tuple[float, ...]:

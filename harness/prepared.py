@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,18 +80,37 @@ def prepare(
     labels: NDArray[np.integer[Any]],
     recipe: dict[str, Any],
     loss: LossSpec = SOFTMAX_CROSS_ENTROPY,
+    *,
+    whole: bool = True,
 ) -> Prepared:
     """Derive a batch's targets and compute its exact values.
 
     A reduced loss has no exact value if one of its rows has none: such rows are replaced by one
     that has, where there is one.
+
+    Args:
+        logits: shape ``[..., classes]``.
+        labels: shape ``[...]``.
+        recipe: of the batch.
+        loss: that is measured.
+        whole: whether rows without an exact value stay in the batch of a loss of each row; a
+            user's loss may couple rows, and then they would spoil their neighbours.
     """
     classes = logits.shape[-1]
     rows, row_labels = logits.reshape(-1, classes), labels.reshape(-1)
     targets = targets_of(loss.target, rows, row_labels)
     if loss.reduction is not None:
         rows, targets = _with_exact_values(rows, targets, loss)
-    return prepare_targets(rows.reshape(logits.shape), targets, recipe, loss)
+        return prepare_targets(rows.reshape(logits.shape), targets, recipe, loss)
+    if whole:
+        return prepare_targets(logits, targets, recipe, loss)
+    valued = has_exact_value(loss, rows, targets)
+    chosen = _replacing(valued)
+    rows, targets = rows[chosen], targets.take(chosen)
+    prepared = prepare_targets(rows.reshape(logits.shape), targets, recipe, loss)
+    found = prepared.reference
+    own = replace(found, judged=found.judged & valued)  # what replaces a row is no row of its own
+    return replace(prepared, row_reference=own, reference=own)
 
 
 def prepare_targets(
@@ -112,13 +131,17 @@ def prepare_targets(
     )
 
 
+def _replacing(judged: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Each row's own number, or that of the first row that is judged; their own if none is."""
+    own = np.arange(len(judged))
+    return np.where(judged, own, np.flatnonzero(judged)[0]) if judged.any() else own
+
+
 def _with_exact_values(
     rows: NDArray[Any], targets: Targets, loss: LossSpec
 ) -> tuple[NDArray[Any], Targets]:
     judged = has_exact_value(loss, rows, targets)
     if loss.base is not None and loss.base.derived is not None:
         judged = row_reference(loss, rows, targets).judged
-    if judged.all() or not judged.any():
-        return rows, targets
-    chosen = np.where(judged, np.arange(len(rows)), np.flatnonzero(judged)[0])
+    chosen = _replacing(judged)
     return rows[chosen], targets.take(chosen)

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from lossfuzz.harness.prepared import Prepared
 
 
+LEAST_JUDGED = 0.05
+"""The share of a cell's rows that must have an exact value; with less it is not judged."""
+
+
+NOT_REACHED = "not reached: the budget in seconds was spent before"
+"""Why a cell was not tried at all."""
+
+
 @dataclass(slots=True)
 class CellResult:
     """One cell's route, statistics and worst findings.
@@ -34,6 +42,8 @@ class CellResult:
         findings: kind and tier to the worst finding.
         searched: rows of mutated recipes, which add findings but count in no statistics.
         cliffs: the exact margins at which it breaks; empty unless they were looked for.
+        policy: what it does with logits that have no exact value, see `policy`; empty unless it
+            was asked.
     """
 
     cell: Cell
@@ -43,6 +53,18 @@ class CellResult:
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     searched: int = 0
     cliffs: tuple[Cliff, ...] = ()
+    policy: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether so many of its rows have an exact value that it can be called sound."""
+        summary = self.summary
+        return summary.judged > 0 and summary.judged >= LEAST_JUDGED * summary.rows
+
+    @property
+    def was_not_tried(self) -> bool:
+        """Whether the budget was spent before the cell had its turn."""
+        return self.unavailable == NOT_REACHED
 
     @property
     def documented(self) -> LossSpec:
@@ -89,6 +111,7 @@ class CellResult:
         self.unavailable = self.unavailable or other.unavailable
         self.searched += other.searched
         self.cliffs = self.cliffs or other.cliffs
+        self.policy = self.policy or other.policy
         for key, finding in other.findings.items():
             kept = self.findings.get(key)
             if kept is None or finding.severity > kept.severity:
@@ -108,6 +131,7 @@ class CellResult:
             findings={(one.kind, one.tier): one for one in found},
             searched=record.get("searched", 0),
             cliffs=tuple(Cliff.from_json(one) for one in record.get("cliffs", ())),
+            policy=dict(record.get("policy", {})),
         )
 
     def to_json(self, *, with_findings: bool = False) -> dict[str, Any]:
@@ -129,10 +153,11 @@ class CellResult:
             "summary": self.summary.to_json(),
             "searched": self.searched,
             "cliffs": [cliff.to_json() for cliff in self.cliffs],
+            **({"policy": self.policy} if self.policy else {}),
         }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class RunResult:
     """Everything that a run found.
 
@@ -148,6 +173,8 @@ class RunResult:
         seconds: phase to time; the only part that differs between two runs of one plan.
         progress: how much of a campaign is done, in a sentence; empty once all is, or for a run
             that is no campaign.
+        notes: of a check, what a reader must know beside the verdict, a sentence each: what was
+            not reached or not judged, and which lost tails were seen.
     """
 
     plan: dict[str, Any]
@@ -159,6 +186,15 @@ class RunResult:
     seconds: dict[str, float]
     causes: list[Cause] = field(default_factory=list)
     progress: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rows = sum(one.summary.rows for one in self.cells)
+        defective = len(self.defective_cells)
+        told = f"{len(self.cells)} cells, {rows:,} rows, {defective} cells with defects"
+        return f"<RunResult: {'; '.join([told, *self.notes])}>"
+
+    __str__ = __repr__
 
     @property
     def findings(self) -> list[Finding]:

@@ -10,7 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossfuzz.checking import LossDefect, LossRefusal, check
+    from lossfuzz.checking import (
+        LossDefect,
+        LossNotJudged,
+        LossRefusal,
+        NotReachedWarning,
+        check,
+    )
     from lossfuzz.harness.backend import BackendError
     from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, BINARY64, FloatFormat
     from lossfuzz.harness.formula.spec import formula
@@ -24,7 +30,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "lossfuzz.checking": ("LossDefect", "LossRefusal", "check"),
+    "lossfuzz.checking": (
+        "LossDefect",
+        "LossNotJudged",
+        "LossRefusal",
+        "NotReachedWarning",
+        "check",
+    ),
     "lossfuzz.harness.backend": ("BackendError",),
     "lossfuzz.harness.formats": ("BFLOAT16", "BINARY16", "BINARY32", "BINARY64", "FloatFormat"),
     "lossfuzz.harness.formula.spec": ("formula",),
@@ -46,7 +58,9 @@ __all__ = [
     "Case",
     "FloatFormat",
     "LossDefect",
+    "LossNotJudged",
     "LossRefusal",
+    "NotReachedWarning",
     "Plan",
     "Recipe",
     "Reference",

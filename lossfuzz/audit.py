@@ -9,6 +9,7 @@ a fault in the kernel, shows here, and stops the campaign with the row.
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from typing import TYPE_CHECKING
 
@@ -186,10 +187,14 @@ def _audit_row(prepared: Prepared, row: int) -> None:
             )
 
 
-def audit_findings(findings: Iterable[Finding]) -> int:
+def audit_findings(findings: Iterable[Finding], *, deadline: float = math.inf) -> int:
     """Check the exact values in the records of findings; returns how many rows were checked.
 
     Of wide rows, and of users' formulas, the loss and a few components.
+
+    Args:
+        findings: those that are shown first.
+        deadline: of `time.perf_counter`, from which on all but the first are left out.
 
     Raises:
         AuditError: an exact value is not within its bound of mpmath's.
@@ -197,9 +202,11 @@ def audit_findings(findings: Iterable[Finding]) -> int:
     rows = {
         (finding.loss, finding.logits, finding.label, finding.target, finding.upstream): finding
         for finding in findings
-        if not math.isnan(finding.exact_loss)
-    }
-    for finding in rows.values():
+        if not math.isnan(finding.exact_loss) and not any(map(math.isnan, finding.exact_gradient))
+    }  # a row on a kink has no exact gradient
+    for count, finding in enumerate(rows.values()):
+        if count and time.perf_counter() > deadline:
+            return count
         recorded, right, bound = _recorded_and_right(finding)
         if finding.upstream != 1:  # such a record has the loss first, then the gradient
             right[1:] *= finding.upstream

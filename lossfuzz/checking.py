@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,33 +21,48 @@ from lossfuzz.measuring import Measuring
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.plan import Plan
 from lossfuzz.reports import assertion
+from lossfuzz.reports.notes import not_judged, not_reached, notes
+from lossfuzz.rounds import rounds_of
 from lossfuzz.search import Searches
 from lossfuzz.shrinking import shrunk
 from lossfuzz.strategies.families import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from lossfuzz.harness.execution import Runner
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.strategies.recipes import Recipe
+
+SMALL_BATCHES: tuple[tuple[int, ...], ...] = ((1, 3), (3, 5), (7, 3))
+"""Batches that no vector register is filled with: kernels end them by their scalar code alone."""
 
 CHECK_SHAPES: tuple[tuple[int, ...], ...] = (
     (256, 10),
     (8, 16, 257),
     (4, 32000),
     (4096, 2),
+    (2, 70000),
+    *SMALL_BATCHES,
 )
-"""What a check runs: few and many rows, [batch, time, classes], and a large vocabulary."""
+"""What a check runs: few and many rows, [batch, time, classes], and large vocabularies; the
+largest, which half formats alone are asked, has more classes than float16 has integers."""
 
-DEAR_SHAPES: tuple[tuple[int, ...], ...] = ((128, 10), (4, 8, 33), (2048, 2), (4, 1025))
+DEAR_SHAPES: tuple[tuple[int, ...], ...] = (
+    (128, 10),
+    (4, 8, 33),
+    (2048, 2),
+    (4, 1025),
+    (1, 70000),
+    *SMALL_BATCHES,
+)
 """The same for losses whose exact values take longer: of sigmoids, and of users' formulas."""
 
 CHECK_ROWS = 20_000
-"""Rows per cell, rounded up to whole batches."""
+"""Rows per cell after the sweeps, rounded up to whole batches."""
 
-_WIDE = 1000
-_WIDE_FAMILIES = ("large_labels", "constant", "long_tail", "ties", "normal", "equal_rows")
-"""What a large vocabulary adds to few classes: sums and labels; the other families come later."""
+_MEASURING = 0.7
+"""The share of a budget in seconds that measuring takes; the rest is for making a finding small."""
 
 
 class LossDefect(AssertionError):  # noqa: N818 - a test that fails is no error of the program
@@ -75,6 +90,22 @@ class LossRefusal(AssertionError):  # noqa: N818 - the same
         self.result = result
 
 
+class LossNotJudged(AssertionError):  # noqa: N818 - the same
+    """Too few rows of a loss have an exact value, so that nothing can be said of it.
+
+    Attributes:
+        result: its cells, with how many of their rows were judged.
+    """
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class NotReachedWarning(UserWarning):
+    """A check returns before its budget let it reach all formats and modes; the text names them."""
+
+
 def check(
     loss: Callable[..., Any],
     against: str | LossSpec | Callable[..., Any],
@@ -88,12 +119,14 @@ def check(
     seed: int = 0,
     shapes: Sequence[tuple[int, ...]] | None = None,
     families: Sequence[str] = tuple(FAMILIES),
+    bounds: tuple[float, float] | None = None,
     stop_early: bool = True,
 ) -> RunResult:
     """Run a loss on extreme logits and compare it with exact values; returns if it is sound.
 
-    The first mode is tried on every family before the others are, and the first defect ends the
-    check: it is made small and raised. The same arguments find the same row again.
+    Every family is run on every shape, in sweeps, and then again for the budget; the first defect
+    ends the check: it is made small and raised. The same arguments find the same row again. The
+    result's ``notes`` say what the verdict leaves out: what was not reached, and lost tails.
 
     Args:
         loss: ``(logits, labels) -> losses`` on TensorFlow's tensors, see `own_path`.
@@ -103,18 +136,21 @@ def check(
         modes: eager, graph, xla.
         device: of TensorFlow.
         reduction: mean, sum or weighted mean, of a loss that returns one number for the batch.
-        rows: budget per cell; 20,000 unless seconds are given.
-        seconds: budget of the whole check, in seconds.
+        rows: budget per cell after the sweeps; 20,000 unless seconds are given.
+        seconds: budget of the whole check, in seconds, after TensorFlow's start; the shrinking of
+            a defect is included. What was not reached in it is warned of.
         seed: of the rows.
         shapes: of the batches, classes last; by default `CHECK_SHAPES`, or `DEAR_SHAPES`.
         families: of the logits, by name.
-        stop_early: whether the first defect, or the first cell that cannot be run, ends the
-            check; without, its whole budget is measured before it is judged.
+        bounds: the interval that all logits lie in, such as (-1, 1) for cosines; by default any.
+        stop_early: whether the first defect ends the check; without, its whole budget is measured
+            before it is judged.
 
     Raises:
         LossDefect: it has a defect.
-        LossRefusal: a cell cannot be run: it raises, has no gradient, returns the wrong shape or
-            dtype, or not the same twice.
+        LossRefusal: it has none where it runs, and a cell cannot be run: it raises, has no
+            gradient, returns the wrong shape or dtype, or not the same twice.
+        LossNotJudged: fewer than 5 % of a cell's rows have an exact value.
         ValueError: an argument is not known; the message lists what is.
         BackendError: TensorFlow or the device is missing.
     """
@@ -128,6 +164,7 @@ def check(
         rows=CHECK_ROWS if rows is None and seconds is None else rows,
         seconds=seconds,
         seed=seed,
+        bounds=bounds,
     )
     __tracebackhide__ = True
     started = time.perf_counter()
@@ -135,20 +172,31 @@ def check(
     plan = replace(plan, devices=(device_named(tf, device),))
     session = _Check(plan, stop_early=stop_early)
     session.measuring.spend("start", started)
-    session.measure(started)
+    session.measure()
     result = session.result({"versions": versions(), "devices": devices(tf)})
     for observe in OBSERVERS:
         observe(result, time.perf_counter() - started)
-    unavailable = [one for one in session.cells if one.unavailable is not None]
-    if unavailable:
-        raise LossRefusal(assertion.refused(unavailable), result)
+    _raise_for(result, session.cells, seed)
+    return result
+
+
+def _raise_for(result: RunResult, cells: Sequence[CellResult], seed: int) -> None:
+    """Raise what a check's result comes to, if that is not that its loss is sound."""
+    __tracebackhide__ = True
+    unavailable = [one for one in cells if one.unavailable is not None and not one.was_not_tried]
+    refused = assertion.refused(unavailable)
     if result.worst and result.worst[0].tier == DEFECT:
         again = f"lossfuzz.check(…, seed={seed})"
-        message = assertion.failure(
-            result.worst[0], _others(session.cells, result.worst[0]), again
-        )
-        raise LossDefect(message, result.worst[0], result)
-    return result
+        shown = result.worst[0]
+        message = assertion.failure(shown, _others(cells, shown), again)
+        raise LossDefect(f"{message}\n{refused}" if refused else message, shown, result)
+    if refused:
+        raise LossRefusal(refused, result)
+    told = "; ".join(result.notes)
+    if not_judged(cells) or not any(one.summary.judged for one in cells):
+        raise LossNotJudged(f"{cells[0].cell.path.name}: {told}", result)
+    if not_reached(cells):
+        warnings.warn(told, NotReachedWarning, stacklevel=3)
 
 
 class _Check:
@@ -158,25 +206,28 @@ class _Check:
         self.plan, self.stop_early = plan, stop_early
         self.cells = [CellResult(cell) for cell in plan.cells()]
         self.measuring = Measuring()
+        self.deadline = math.inf
 
-    def measure(self, started: float) -> None:
+    def measure(self) -> None:
         """Run rounds, a batch of every format each, until a defect or the end of the budget."""
-        deadline = started + (self.plan.seconds or math.inf)
-        tried: set[str] = set()
+        if self.plan.seconds is not None:
+            started = time.perf_counter()
+            self.deadline = started + self.plan.seconds
+            self.measuring.deadline = started + _MEASURING * self.plan.seconds
         searches = Searches(self.plan, self.cells)
-        for number, cells, recipes in self._rounds():
-            new = [one for one in cells if one.cell.name not in tried]
-            tried |= {one.cell.name for one in new}
-            self.measuring.find_routes(new)
-            enough = any if self.stop_early else all
-            if enough(one.unavailable is not None for one in cells):
+        for one in rounds_of(self.plan):
+            if self.measuring.is_over():
                 return
-            if number is None:
-                for recipe in recipes:
+            cells = [cell for cell in self.cells if cell.cell.mode in one.modes]
+            self.measuring.find_routes(cells)
+            if all(cell.unavailable is not None for cell in self.cells):
+                return
+            if one.number is None:
+                for recipe in one.recipes:
                     self.measuring.measure_batch(recipe, cells)
             else:
-                self._measure_and_search(number, recipes, searches)
-            if (self.stop_early and self._defects()) or time.perf_counter() > deadline:
+                self._measure_and_search(one.number, one.recipes, searches)
+            if self.stop_early and self._defects():
                 return
 
     def _measure_and_search(
@@ -186,29 +237,9 @@ class _Check:
         for recipe in recipes:
             self.measuring.measure_batch(recipe, self.cells, learn=searches.learn)
             for mutant, cells in searches.mutants(recipe.format, number):
+                if self.measuring.is_over():
+                    return
                 self.measuring.measure_batch(mutant, cells, learn=searches.learn, counted=False)
-
-    def _rounds(self) -> Iterator[tuple[int | None, list[CellResult], tuple[Recipe, ...]]]:
-        """First sweeps of the first mode over every family, then the plan in all modes.
-
-        The plan's rounds are numbered.
-        """
-        first = [one for one in self.cells if one.cell.mode == self.plan.modes[0]]
-        if len(self.plan.modes) > 1:
-            for shape in self.plan.shapes:
-                telling = [name for name in _WIDE_FAMILIES if name in self.plan.families]
-                families = tuple(telling) if shape[-1] >= _WIDE and telling else self.plan.families
-                sweep = replace(
-                    self.plan,
-                    families=families,
-                    shapes=(shape,),
-                    rows=len(families) * math.prod(shape[:-1]),
-                    seconds=None,
-                )
-                for recipes in _side_by_side(sweep):
-                    yield None, first, recipes
-        for number, recipes in enumerate(_side_by_side(self.plan)):
-            yield number, self.cells, recipes
 
     def _defects(self) -> list[Finding]:
         return [one for cell in self.cells for one in cell.findings.values() if one.tier == DEFECT]
@@ -220,8 +251,13 @@ class _Check:
         if worst and worst[0].tier == DEFECT:
             finding = min((one for one in worst if one.tier == DEFECT), key=_telling)
             runner = self.measuring.runner(by_name[finding.cell_name])
-            worst = [shrunk(finding, runner), *(one for one in worst if one is not finding)]
-        audit_findings([*worst, *self._defects()])
+            others = self._other_modes(by_name[finding.cell_name])
+            small = shrunk(finding, runner, others=others, deadline=self.deadline)
+            worst = [small, *(one for one in worst if one is not finding)]
+        else:
+            self._ask_policies()
+        audit_findings([*worst, *self._defects()], deadline=self.deadline)
+        families = {family for _, family in self.measuring.without_value}
         return RunResult(
             plan=self.plan.to_json(),
             environment=environment,
@@ -230,7 +266,25 @@ class _Check:
             interrupted=False,
             reference_rows=self.measuring.reference_rows,
             seconds=self.measuring.seconds,
+            notes=notes(self.cells, families),
         )
+
+    def _other_modes(self, result: CellResult) -> dict[str, Runner]:
+        """Mode to runner of the same path and format, where it ran."""
+        return {
+            one.cell.mode: self.measuring.runner(one)
+            for one in self.cells
+            if one is not result
+            and replace(one.cell, mode=result.cell.mode) == result.cell
+            and one.summary.rows
+        }
+
+    def _ask_policies(self) -> None:
+        """Record what the cells do with logits that have no exact value."""
+        shape = self.plan.shapes[0]
+        for one in self.cells:
+            if one.summary.rows and not self.measuring.is_over() and self.plan.bounds is None:
+                self.measuring.ask_policy(one, shape)
 
 
 def _telling(finding: Finding) -> int:
@@ -251,8 +305,3 @@ def _others(cells: Sequence[CellResult], shown: Finding) -> list[Finding]:
 def _shapes(spec: LossSpec) -> tuple[tuple[int, ...], ...]:
     dear = spec.target in BY_CLASS or (spec.base or spec).derived is not None
     return DEAR_SHAPES if dear else CHECK_SHAPES
-
-
-def _side_by_side(plan: Plan) -> Iterator[tuple[Recipe, ...]]:
-    """The plan's recipes, one of every format at a time."""
-    return itertools.zip_longest(*(plan.recipes(fmt) for fmt in plan.formats))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import Outcome, outcome_of
+from lossfuzz.harness.policy import has_policy, policy_of
 from lossfuzz.harness.prepared import Prepared, prepare
+from lossfuzz.harness.results import NOT_REACHED
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
 from lossfuzz.harness.trial import try_twice
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 Announce = Callable[[str, Recipe | None], None]
 """Told a cell's name before TensorFlow is called for it, and the recipe of the batch, if any."""
 
+_ENOUGH_ASKED = 64
+"""Rows of a family that are asked for their exact values before it is given up."""
+
 Learn = Callable[[Recipe, "CellResult", Outcome], None]
 """Told what a cell did on a recipe's batch."""
 
@@ -45,6 +52,9 @@ class Measuring:
     Attributes:
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time.
+        deadline: of `time.perf_counter`; no cell is run after it.
+        without_value: names of a user's mathematics and of a family none of whose rows has an
+            exact value; such families are not asked again.
     """
 
     def __init__(
@@ -60,6 +70,9 @@ class Measuring:
         self._subjects: dict[str, RunningSubject] = {}
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
         self.seconds: dict[str, float] = {}
+        self.deadline = math.inf
+        self.without_value: set[tuple[str, str]] = set()
+        self._asked: dict[tuple[str, str], int] = {}
         self._announce = announce or (lambda *_: None)
         self._runners: dict[str, CellRunner | SubjectRunner] = {}
         self._routes: dict[str, Route | str] = {}
@@ -74,12 +87,17 @@ class Measuring:
     def start_task(self) -> None:
         """Forget what would make a task's figures depend on the tasks before it."""
         self._audited_losses.clear()
+        self.without_value.clear()
+        self._asked.clear()
 
     def find_routes(self, results: Iterable[CellResult]) -> None:
         """Learn every cell's route; a path that refuses a tame batch is unavailable."""
         started = time.perf_counter()
         for result in results:
             name = result.cell.name
+            if name not in self._routes and self.is_over():
+                result.unavailable = NOT_REACHED
+                continue
             if name not in self._routes:
                 self._announce(name, None)
                 try:
@@ -95,6 +113,10 @@ class Measuring:
                 if name in self._upstream:
                     result.findings[kinds.UPSTREAM_IGNORED, DEFECT] = self._upstream[name]
         self.spend("routes", started)
+
+    def is_over(self) -> bool:
+        """Whether the time for measuring is spent."""
+        return time.perf_counter() > self.deadline
 
     def _try(self, result: CellResult) -> None:
         """Try a user's own loss: whether it returns the same twice, and minds its upstream gradient.
@@ -149,15 +171,29 @@ class Measuring:
                 cells.setdefault(loss.name, []).append(result)
                 losses[loss.name] = loss
         for name, loss in losses.items():
-            prepared = self._prepare(batch, loss)
+            if (name, recipe.family) in self.without_value:
+                continue
+            prepared = self._prepare(batch, loss, whole=not _is_own(cells[name]))
+            if (loss.base or loss).derived is not None:
+                self._note_value((name, recipe.family), prepared)
             use = _Use(recipe=recipe, learn=learn or (lambda *_: None), counted=counted)
             self._measure_loss(prepared, cells[name], use)
             if counted:  # of a search's rows, those of its findings are audited
                 self._audit(prepared, len(cells[name]))
 
-    def _prepare(self, batch: Batch, loss: LossSpec) -> Prepared:
+    def _note_value(self, place: tuple[str, str], prepared: Prepared) -> None:
+        """Give up a family of which many rows were asked and none has an exact value."""
+        judged = prepared.reference.judged
+        asked = self._asked[place] = self._asked.get(place, 0) + len(judged)
+        if judged.any():
+            self._asked[place] = -sys.maxsize  # never given up
+        elif asked >= _ENOUGH_ASKED:
+            self.without_value.add(place)
+
+    def _prepare(self, batch: Batch, loss: LossSpec, *, whole: bool) -> Prepared:
         started = time.perf_counter()
-        prepared = prepare(batch.logits, batch.labels, batch.recipe.to_json(), loss)
+        recipe = batch.recipe.to_json()
+        prepared = prepare(batch.logits, batch.labels, recipe, loss, whole=whole)
         reference = prepared.reference
         rows = len(prepared.row_labels)
         self.reference_rows["rows"] += rows
@@ -194,6 +230,8 @@ class Measuring:
         """Run the cells in order; one in another subject runs while the last one is measured."""
         ahead: SubjectRunner | None = None
         for result, following in zip(cells, [*cells[1:], None], strict=True):
+            if self.is_over():
+                return
             runner = self.runner(result)
             self._announce(result.cell.name, use.recipe)
             try:
@@ -236,6 +274,15 @@ class Measuring:
             result.refuse(runner, prepared, error, counted=use.counted)
         else:
             result.unavailable = str(error)
+
+    def ask_policy(self, result: CellResult, shape: tuple[int, ...]) -> None:
+        """Record what a cell does with logits that have no exact value, where it has a policy."""
+        started = time.perf_counter()
+        path = result.cell.path
+        if has_policy(path.loss) and path.trains is None and not result.cell.subject:
+            self._announce(result.cell.name, None)
+            result.policy = policy_of(self.runner(result), shape)
+        self.spend("policy", started)
 
     def runner(self, result: CellResult) -> CellRunner | SubjectRunner:
         """The runner of a cell, which is kept; the first one is told what the route promises."""
@@ -300,6 +347,11 @@ def _runs(runner: Runner) -> bool:
     except UnavailableError:
         return False
     return True
+
+
+def _is_own(results: Iterable[CellResult]) -> bool:
+    """Whether a user's own loss is among some cells."""
+    return any(one.cell.path.own for one in results)
 
 
 def _path_and_device(result: CellResult) -> tuple[Any, ...]:

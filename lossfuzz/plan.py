@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
 from lossfuzz.harness.paths.table import PATHS, path_named
+from lossfuzz.strategies.bounds import Bounds, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
 
@@ -45,6 +47,7 @@ class Plan:
         seed: of all recipes.
         search: batches of mutated recipes for each planned batch; they add findings, and leave
             the statistics alone. The budget in rows does not count them.
+        bounds: the interval that all logits lie in, such as (-1, 1) for cosines; None for any.
     """
 
     paths: tuple[LossPath, ...] = PATHS
@@ -57,6 +60,7 @@ class Plan:
     seconds: float | None = None
     seed: int = 0
     search: float = DEFAULT_SEARCH
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         for name in ("paths", "formats", "modes", "families", "shapes"):
@@ -69,6 +73,8 @@ class Plan:
             raise ValueError(f"expected a budget above 0, got {budget}")
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", checked_bounds(self.bounds))
         if not 0 <= self.search <= _MOST_SEARCH:
             raise ValueError(f"expected a search of 0 to {_MOST_SEARCH}, got {self.search}")
 
@@ -106,7 +112,12 @@ class Plan:
     def recipes(self, fmt: FloatFormat) -> Iterator[Recipe]:
         """The recipes of one format: for the budget in rows, or without end."""
         return planned_recipes(
-            families=self.families, fmt=fmt, shapes=self.shapes, rows=self.rows, seed=self.seed
+            families=self.families,
+            fmt=fmt,
+            shapes=self.shapes,
+            rows=self.rows,
+            seed=self.seed,
+            bounds=self.bounds,
         )
 
     def batches(self) -> int | None:
@@ -135,6 +146,7 @@ class Plan:
             seconds=record["seconds"],
             seed=record["seed"],
             search=record.get("search", 0.0),
+            bounds=record.get("bounds"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +162,7 @@ class Plan:
             "seconds": self.seconds,
             "seed": self.seed,
             "search": self.search,
+            **({} if self.bounds is None else {"bounds": list(map(json_number, self.bounds))}),
         }
 
 

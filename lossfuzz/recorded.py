@@ -215,7 +215,9 @@ def _completed(record: dict[str, Any]) -> dict[str, Any]:
     """The record with row and exact values; what was observed of its gradient is lost."""
     loss = loss_named(record["loss"])
     batch = expand(Recipe.from_json(record["recipe"]))
-    prepared = prepare(batch.logits, batch.labels, record["recipe"], loss)
+    prepared = prepare(
+        batch.logits, batch.labels, record["recipe"], loss, whole=":" not in record["path"]
+    )
     row, label = record["row"], record["label"]
     if int(prepared.row_labels[row]) != label:
         raise ValueError(f"row {row} of its recipe has another label than {label}")

@@ -193,7 +193,9 @@ def _whole(finding: Finding, cell: Cell) -> Batch | None:
         batch = expand(Recipe.from_json(finding.recipe))
     except (TypeError, ValueError, KeyError):
         return None
-    prepared = prepare(batch.logits, batch.labels, finding.recipe, cell.path.loss)
+    prepared = prepare(
+        batch.logits, batch.labels, finding.recipe, cell.path.loss, whole=not cell.path.own
+    )
     rows = prepared.rows
     if not 0 <= finding.row < len(rows) or rows.dtype != cell.format.dtype:
         return None
@@ -234,7 +236,9 @@ class _Replay:
         except UnavailableError as error:
             return self._refused(str(error))
         if now is None:
-            return Replayed(verdict=GONE, told="it is gone: the gradient is linear in what is above")
+            return Replayed(
+                verdict=GONE, told="it is gone: the gradient is linear in what is above"
+            )
         return Replayed(verdict=STANDS, told="it still stands", now=now, copies=now.batch_rows)
 
     def _in(self, batch: Batch) -> Replayed:

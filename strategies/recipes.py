@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.formats import FloatFormat, format_named
+from lossfuzz.strategies.bounds import Bounds, bounded, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named, label_rows
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Recipe:
         offset: added to all logits after that.
         margin: if given, the label's logit is moved so that the label loses by about this; by
             distances of many sizes, so that some rows come very near.
+        bounds: if given, the interval that all logits lie in, bounds included.
     """
 
     family: str
@@ -65,6 +68,7 @@ class Recipe:
     factor: float = 1.0
     offset: float = 0.0
     margin: float | None = None
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         family_named(self.family)
@@ -78,6 +82,8 @@ class Recipe:
                 f"expected 0 <= magnitude < 1 and seed >= 0, got {self.magnitude}, {self.seed}"
             )
 
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", checked_bounds(self.bounds))
         if not all(map(math.isfinite, (self.factor, self.offset, self.margin or 0.0))):
             raise ValueError(
                 "expected finite factor, offset and margin, "
@@ -85,11 +91,13 @@ class Recipe:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as JSON's types; without the last three values where they change nothing."""
+        """The recipe as JSON's types; without the last four values where they change nothing."""
         record = {**asdict(self), "shape": list(self.shape)}
-        for name, plain in (("factor", 1.0), ("offset", 0.0), ("margin", None)):
+        for name, plain in (("factor", 1.0), ("offset", 0.0), ("margin", None), ("bounds", None)):
             if record[name] == plain:
                 del record[name]
+        if self.bounds is not None:
+            record["bounds"] = [json_number(bound) for bound in self.bounds]
         return record
 
     @classmethod
@@ -132,9 +140,12 @@ def expand(recipe: Recipe) -> Batch:
     values = values * recipe.factor
     if recipe.offset:  # a sum with 0 would lose the sign of -0.0
         values += recipe.offset
-    logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
+    if recipe.bounds is None:
+        logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
+    else:
+        logits = bounded(generator, values, recipe.bounds, fmt)
     labels = label_rows(generator, logits, recipe.family)
-    if recipe.margin is not None:
+    if recipe.margin is not None and recipe.bounds is None:
         logits = _with_margins(generator, logits, labels, recipe.margin, fmt)
     return Batch(
         logits=logits.reshape(recipe.shape),
@@ -186,6 +197,7 @@ def planned_recipes(
     shapes: Sequence[tuple[int, ...]],
     seed: int,
     rows: int | None = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[Recipe]:
     """Recipes for at least so many rows, or without end: every family, again and again.
 
@@ -208,5 +220,6 @@ def planned_recipes(
             shape=shape,
             seed=int(generator.integers(0, 2**32)),
             magnitude=float(np.round(generator.random() * 0.999, 3)),
+            bounds=bounds,
         )
         planned += math.prod(shape[:-1])

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _SAME = 2.0**-100
 """Loss and gradient of the two sides of a tie are equal up to this, relatively and absolutely."""
 
+_TELLING = 1024
+"""Bits at which a gradient that still is no number is taken to be none."""
+
 _MOST_WASTED_WORK = 1 << 19
 """Bits times classes beyond which an undecided row is given up: some 50 ms."""
 
@@ -51,10 +54,14 @@ def exact_row(
             return None
         with ctx.workprec(precision):
             try:
-                found, tied = _balls(evaluate, values, columns, weights, upper=False)
+                found, seen = _balls(evaluate, values, columns, weights, upper=False)
+                if seen.outside and found[0].is_nan():
+                    return None  # and no precision helps
                 if not _narrow(found):
+                    if (seen.singular or precision >= _TELLING) and _is_unbounded(found):
+                        return None
                     continue
-                if tied:
+                if seen.tied:
                     other, _ = _balls(evaluate, values, columns, weights, upper=True)
                     if not _narrow(other):
                         continue
@@ -73,20 +80,26 @@ def _balls(
     weights: NDArray[np.float64],
     *,
     upper: bool,
-) -> tuple[Balls, bool]:
+) -> tuple[Balls, RowAlgebra]:
+    """Loss and gradient, and the algebra, which tells what was met on the way."""
     algebra = RowAlgebra(columns, weights.size, upper=upper)
     tape: list[Node] = []
     logits = [Node(arb(value), tape) for value in values]
     loss: Any = evaluate(algebra, algebra.vector(logits), weights).value[0]
     if not isinstance(loss, Node):
-        return (loss, [arb(0)] * len(logits)), algebra.tied
+        return (loss, [arb(0)] * len(logits)), algebra
     differentiate(loss)
     gradient = [arb(0) if node.adjoint is None else node.adjoint for node in logits]
-    return (loss.value, gradient), algebra.tied
+    return (loss.value, gradient), algebra
 
 
 def _narrow(balls: Balls) -> bool:
     return is_narrow(balls[0]) and all(map(is_narrow, balls[1]))
+
+
+def _is_unbounded(balls: Balls) -> bool:
+    """Whether the loss is known and its gradient is no number, as a root's at 0."""
+    return is_narrow(balls[0]) and not all(ball.is_finite() for ball in balls[1])
 
 
 def _same(left: Balls, right: Balls) -> bool:

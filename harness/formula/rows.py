@@ -27,6 +27,9 @@ class RowAlgebra(Algebra):
     Attributes:
         columns: which of the row's classes are unmasked.
         tied: whether numbers that depend on the logits were compared and found exactly equal.
+        outside: whether a function was asked for a value that it certainly has not, such as the
+            log of -1; that may have been in a branch that is not taken.
+        singular: whether a root was taken of exactly 0, where it has no derivative.
     """
 
     def __init__(self, columns: Sequence[int], classes: int, *, upper: bool = False) -> None:
@@ -39,6 +42,8 @@ class RowAlgebra(Algebra):
         """
         self.columns, self.classes = list(columns), classes
         self.tied = False
+        self.outside = False
+        self.singular = False
         self._upper = upper
         self._known: dict[tuple[str, int], tuple[Term, Term]] = {}
 
@@ -80,6 +85,8 @@ class RowAlgebra(Algebra):
     def power(self, base: Term, exponent: float) -> Term:
         if exponent != int(exponent) or abs(exponent) > _MOST_PRODUCTS:
             power = arb(exponent)
+            self._note_negative(base)
+            self.singular |= exponent < 1 and any(_ball(one) == 0 for one in base.value)
             return self._map(base, lambda one: one**power)
         raised = self._map(base, lambda one: _product(one, abs(int(exponent))))
         return raised if exponent >= 0 else self.divide(self.fixed(1.0), raised)
@@ -88,7 +95,12 @@ class RowAlgebra(Algebra):
         return self._once("exp", value, lambda: self._map(value, lambda one: one.exp()))
 
     def logarithm(self, value: Term) -> Term:
+        self._note_negative(value)
         return self._map(value, lambda one: one.log())
+
+    def _note_negative(self, value: Term) -> None:
+        """Note what has no logarithm and no root, at whatever precision."""
+        self.outside |= any(_ball(one) < 0 for one in value.value)
 
     def total(self, vector: Term) -> Term:
         return self._once("sum", vector, lambda: self._scalar(_added(vector.value)))

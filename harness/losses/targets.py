@@ -33,9 +33,9 @@ KINDS: dict[str, str] = {
     ONE_HOT: "shape [..., classes] in the logits' format, a single 1 in every row",
     DISTRIBUTION: "shape [..., classes], multiples of 1/128, in every other row of "
     "binary32 of 2**-20, that sum to 1, many of them 0",
-    BINARY: "shape [..., classes], 0 or 1, each class by itself",
+    BINARY: "shape [..., classes], 0 or 1, each class by itself; some rows all 0, some all 1",
     PROBABILITY: "shape [..., classes], 0, 1 or odd multiples of 1/256, in every other "
-    "row of binary32 of 2**-20, each class by itself",
+    "row of binary32 of 2**-20, each class by itself; some rows all 0, some all 1",
     NONE: "nothing; the loss depends on the logits alone",
 }
 """Every kind of target with what it looks like."""
@@ -51,6 +51,9 @@ _MOST_FINE = 1 << 11
 """What every other row in binary32 adds to its weights, in fine parts: no half format holds it."""
 
 _IGNORED_EVERY = 4
+
+_EMPTY, _FULL = 1 / 8, 1 / 16
+"""Shares of rows of 0/1 targets without a 1, and without a 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +145,24 @@ def targets_of(kind: str, logits: NDArray[Any], labels: NDArray[np.integer[Any]]
     elif kind == BINARY:
         weights = (generator.random((rows, classes)) < 1 / 2).astype(np.float64)
         weights[np.arange(rows), index] = 1.0
+        index = _uniform_rows(generator, weights, index)
     elif kind == PROBABILITY:
         weights = (2 * generator.integers(0, _PARTS, (rows, classes)) + 1) / (2 * _PARTS)
         weights[np.arange(rows), index] = generator.choice([0.0, 1.0], rows)
         if format_of(logits).precision >= _FINE_PRECISION:
             weights += _fine(generator, weights)
-        index = weights.argmax(axis=1)
+        index = _uniform_rows(generator, weights, weights.argmax(axis=1))
     return Targets(kind=kind, weights=weights, labels=index, masked=masked)
+
+
+def _uniform_rows(
+    generator: np.random.Generator, weights: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Make some rows all 0, as an empty mask is, and some all 1; their labels are the first class."""
+    kind = generator.random(len(weights))
+    empty, full = kind < _EMPTY, kind >= 1 - _FULL
+    weights[empty], weights[full] = 0.0, 1.0
+    return np.where(empty | full, 0, labels)
 
 
 def _fine(generator: np.random.Generator, weights: NDArray[np.float64]) -> NDArray[np.float64]:

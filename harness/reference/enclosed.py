@@ -104,9 +104,17 @@ def _by_row(
     gradient: NDArray[np.float64],
     judged: NDArray[np.bool_],
 ) -> None:
-    """Store the exact values of rows of a user's formula, or that they have none."""
+    """Store the exact values of rows of a user's formula, or that they have none.
+
+    Rows that are equal are evaluated once.
+    """
+    known: dict[bytes, tuple[float, NDArray[np.float64]] | None] = {}
     for row in rows.tolist():
-        found = derived.exact_row(logits[row].astype(np.float64), targets.weights[row])
+        values, weights = logits[row].astype(np.float64), targets.weights[row]
+        key = values.tobytes() + weights.tobytes()
+        if key not in known:
+            known[key] = derived.exact_row(values, weights)
+        found = known[key]
         if found is None:
             judged[row] = False
         else:

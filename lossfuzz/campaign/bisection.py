@@ -129,4 +129,6 @@ def _cell(plan: Plan, number: int, name: str) -> Cell:
 def _prepared(cell: Cell, made: Mapping[str, Any]) -> Prepared:
     recipe = Recipe.from_json(dict(made))
     batch = expand(recipe)
-    return prepare(batch.logits, batch.labels, recipe.to_json(), cell.path.loss)
+    return prepare(
+        batch.logits, batch.labels, recipe.to_json(), cell.path.loss, whole=not cell.path.own
+    )

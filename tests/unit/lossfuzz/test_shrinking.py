@@ -194,12 +194,12 @@ def test_an_ugly_row_of_257_classes_becomes_a_readable_one_of_the_same_kind(
     assert (small.recipe, small.row) == (finding.recipe, finding.row)
 
 
-def test_the_margin_ends_at_the_first_integer_beyond_the_cliff_that_keeps_a_tenth_of_the_error():
+def test_the_margin_ends_at_the_first_integer_that_keeps_a_tenth_of_the_worst_error():
     runner = runner_of(clipped_probability)
     small = shrunk(finding_of(runner, kinds.SATURATION), runner)
-    assert small.logits == (0.0, 18.0)  # the first with a tenth of the worst error
+    assert small.logits == (0.0, 18.0)
     assert small.observed_loss == pytest.approx(-math.log(1e-7))
-    assert small.exact_loss == pytest.approx(17, abs=1e-6)
+    assert small.exact_loss == pytest.approx(18, abs=1e-6)
 
 
 def test_a_shrunk_row_shows_its_finding_when_it_runs_alone():
@@ -222,7 +222,7 @@ def test_masks_stay_where_they_are_needed_and_go_where_not():
 def test_compiled_cells_shrink_too(mode):
     runner = runner_of(clipped_probability, mode=mode)
     small = shrunk(finding_of(runner, kinds.GRADIENT_COLLAPSE), runner)
-    assert small.logits == (0.0, 18.0)  # the first with a tenth of the worst error
+    assert small.logits == (0.0, 17.0)
 
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
