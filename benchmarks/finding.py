@@ -69,6 +69,7 @@ def hunt(
     rows: int | None = None,
     seconds: float | None = None,
     shapes: tuple[tuple[int, ...], ...] | None = None,
+    seed: int = 0,
 ) -> Hunt:
     """Check one loss in all formats that it is listed for and all modes."""
     started = time.perf_counter()
@@ -85,6 +86,7 @@ def hunt(
             rows=rows,
             seconds=seconds,
             shapes=shapes,
+            seed=seed,
         )
     except lossfuzz.LossDefect as defect:
         finding = defect.finding
@@ -116,7 +118,7 @@ def hunt_planted(options: argparse.Namespace, console: Console) -> dict[str, obj
     table = Table("planted loss", "found", "rows", "s", "minimal row", "Hypothesis", "s")
     records = []
     for entry in _chosen(PLANTED, options.only):
-        ours = hunt(entry, seconds=options.seconds)
+        ours = hunt(entry, seconds=options.seconds, seed=options.seed)
         plain = plain_hypothesis(entry, options.seconds) if options.hypothesis else None
         console.print(
             f"{entry.name}: {_verdict(ours)}, {ours.rows} rows, {ours.seconds:.1f} s, "
@@ -168,9 +170,9 @@ def hunt_sound(options: argparse.Namespace, console: Console) -> dict[str, objec
     for entry in _chosen(SOUND, options.only):
         cells = len(entry.formats) * len(MODES)
         rows = -(-options.sound_rows // cells)
-        one = hunt(entry, rows=rows // 10)
+        one = hunt(entry, rows=rows // 10, seed=options.seed)
         if not one.kind:  # the other rows where they are cheap: in large batches of few classes
-            more = hunt(entry, rows=rows - rows // 10, shapes=MANY_ROWS)
+            more = hunt(entry, rows=rows - rows // 10, shapes=MANY_ROWS, seed=options.seed)
             one = replace(more, rows=more.rows + one.rows, seconds=more.seconds + one.seconds)
         console.print(
             f"{entry.name}: {'FLAGGED: ' + one.kind if one.kind else 'not flagged'} in "
@@ -219,6 +221,7 @@ def main() -> None:
     parser.add_argument("what", choices=("planted", "sound", "all"), nargs="?", default="all")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="names of losses")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each planted loss")
+    parser.add_argument("--seed", type=int, default=0, help="of all rows")
     parser.add_argument("--sound-rows", type=int, default=SOUND_ROWS, help="for each sound twin")
     parser.add_argument(
         "--hypothesis", action=argparse.BooleanOptionalAction, default=True, help="beside it"

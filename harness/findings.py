@@ -31,7 +31,8 @@ TIMEOUT = "timeout"
 
 KINDS: dict[str, str] = {
     NON_FINITE_LOSS: "the loss is NaN or infinite where the exact one is a number of its format",
-    NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is a number of its format",
+    NON_FINITE_GRADIENT: "a gradient component is NaN or infinite where the exact one is a number "
+    "of its format",
     LOSS_COLLAPSE: "the loss is 0 where the exact one does not round to 0",
     SATURATION: "the loss stops growing while the exact one grows",
     GRADIENT_COLLAPSE: "the row's gradient vanishes into rounding errors, the exact one does not",

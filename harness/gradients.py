@@ -84,8 +84,7 @@ def gradient_errors(
         exact = conditions.gradient[part]
         values[...] = observed[part].astype(np.float64)  # to cast and to transpose is slow at once
         if overflows:
-            right = right_infinities(values, exact, fmt, tolerance)
-            values[right] = exact[right]
+            values[...] = _without_right_infinities(values, exact, fmt, tolerance)
         np.subtract(values, exact, out=error)
         np.abs(error, out=error)
         worst[part] = error.max(axis=1)
@@ -109,11 +108,9 @@ def gradient_errors(
         ulp[part] = product.max(axis=1)
         judged = reference.judged[part]
         histogram.consume(product if judged.all() else product[judged])
-    label_observed = observed[index, labels].astype(np.float64)
     label_exact = reference.gradient[index, labels]
-    if overflows:
-        right = right_infinities(label_observed, label_exact, fmt, tolerance)
-        label_observed = np.where(right, label_exact, label_observed)
+    label_observed = observed[index, labels].astype(np.float64)
+    label_observed = _without_right_infinities(label_observed, label_exact, fmt, tolerance)
     label_mixed = np.abs(label_observed - label_exact) / units
     label_mixed[np.isnan(label_mixed)] = np.inf
     wrong_label = label_observed * label_exact < 0
@@ -135,6 +132,13 @@ def gradient_errors(
         flipped_mixed=flipped_mixed,
         format=fmt,
     )
+
+
+def _without_right_infinities(
+    values: Reals, exact: Reals, fmt: FloatFormat, tolerance: float
+) -> Reals:
+    """The values with the exact one in place of every infinity that is right."""
+    return np.where(right_infinities(values, exact, fmt, tolerance), exact, values)
 
 
 def _opposite_error(values: Reals, error: Reals, exact: Reals) -> Reals:

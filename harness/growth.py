@@ -1,8 +1,8 @@
-"""Whether a loss stops growing: a row's loss stays what it is where the exact loss goes on growing.
+"""Whether a loss stops growing: it stays what it is where the exact loss goes on growing.
 
 Two rows of a batch with one loss and two exact ones show that something saturates, but not that
 the row that is shown does: it may be merely rounded. So each row is asked by itself, beside a row
-further along its own exact gradient, where the exact loss is larger by more than rounding explains.
+further along its own exact gradient, whose exact loss is larger by more than rounding explains.
 """
 
 from __future__ import annotations

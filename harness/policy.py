@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _INFINITY = math.inf
 
-LABELLED: dict[str, float | tuple[float, float]] = {
+LABELLED: dict[str, tuple[float, float]] = {
     "+inf at the label": (_INFINITY, 0.0),
     "+inf beside the label": (0.0, _INFINITY),
     "-inf at the label": (-_INFINITY, 0.0),
@@ -32,7 +32,7 @@ LABELLED: dict[str, float | tuple[float, float]] = {
 }
 """Rows of a loss with a label, the first class: its logit and the others'."""
 
-BY_CLASS = {
+BY_CLASS: dict[str, tuple[float, float]] = {
     "+inf, target 1": (_INFINITY, 1.0),
     "+inf, target 0": (_INFINITY, 0.0),
     "-inf, target 1": (-_INFINITY, 1.0),
@@ -68,10 +68,11 @@ def policy_of(runner: Runner, shape: tuple[int, ...]) -> dict[str, str]:
         logits, weights = np.zeros((rows, classes)), np.zeros((rows, classes))
         weights[:, 0] = 1.0
         for row, name in enumerate(part):
+            first, second = (BY_CLASS if by_class else LABELLED)[name]
             if by_class:
-                logits[row], weights[row] = BY_CLASS[name]
+                logits[row], weights[row] = first, second
             else:
-                logits[row, 0], logits[row, 1:] = LABELLED[name]
+                logits[row, 0], logits[row, 1:] = first, second
         targets = Targets(
             kind=loss.target,
             weights=weights,

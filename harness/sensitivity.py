@@ -50,8 +50,8 @@ def explained_by_inputs(
     Only a user's formula of each row is asked, and only of rows that show such a defect.
     """
     loss = prepared.loss
-    shown = np.logical_or.reduce([measurement.defects[kind] for kind in _FINITE_KINDS])
-    shown = shown & measurement.judged
+    shown = measurement.judged.copy()
+    shown &= np.logical_or.reduce([measurement.defects[kind] for kind in _FINITE_KINDS])
     if loss.derived is None or loss.reduction is not None or not shown.any():
         return np.zeros_like(shown)
     rows = np.flatnonzero(shown)

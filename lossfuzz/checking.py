@@ -62,7 +62,7 @@ CHECK_ROWS = 20_000
 """Rows per cell after the sweeps, rounded up to whole batches."""
 
 _MEASURING = 0.7
-"""The share of a budget in seconds that measuring takes; the rest is for making a finding small."""
+"""The share of a budget in seconds for measuring; the rest is for making a finding small."""
 
 
 class LossDefect(AssertionError):  # noqa: N818 - a test that fails is no error of the program
@@ -103,7 +103,7 @@ class LossNotJudged(AssertionError):  # noqa: N818 - the same
 
 
 class NotReachedWarning(UserWarning):
-    """A check returns before its budget let it reach all formats and modes; the text names them."""
+    """A check's budget did not let it reach all formats and modes; the text names them."""
 
 
 def check(

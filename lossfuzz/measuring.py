@@ -119,7 +119,7 @@ class Measuring:
         return time.perf_counter() > self.deadline
 
     def _try(self, result: CellResult) -> None:
-        """Try a user's own loss: whether it returns the same twice, and minds its upstream gradient.
+        """Try a user's own loss: does it return the same twice, and mind its upstream gradient?
 
         The latter is asked once for each format, in the first of its modes.
 

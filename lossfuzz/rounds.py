@@ -48,7 +48,7 @@ class Round:
 
 
 def rounds_of(plan: Plan) -> Iterator[Round]:
-    """The rounds of a plan: its sweeps, then its recipes, for the budget in rows or without end."""
+    """The rounds of a plan: its sweeps, then its recipes, for its rows or without end."""
     first, *others = plan.shapes
     for shapes in ((first,), others):
         for modes in (plan.modes[:1], plan.modes[1:]):

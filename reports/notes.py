@@ -1,4 +1,4 @@
-"""What a reader of a verdict must know beside it: what it does not cover, and what it tolerates."""
+"""What a reader of a verdict must know beside it: what it leaves out and what it tolerates."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def targets_of(kind: str, logits: NDArray[Any], labels: NDArray[np.integer[Any]]
 def _uniform_rows(
     generator: np.random.Generator, weights: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Make some rows all 0, as an empty mask is, and some all 1; their labels are the first class."""
+    """Make some rows all 0, as an empty mask is, and some all 1; their label is class 0."""
     kind = generator.random(len(weights))
     empty, full = kind < _EMPTY, kind >= 1 - _FULL
     weights[empty], weights[full] = 0.0, 1.0

@@ -96,7 +96,7 @@ class Probe:
         return bool(shown.any())
 
     def _errors(self, measured: Measurement) -> NDArray[np.float64]:
-        """The errors that the finding's kind is about; those of what is not finite do not count."""
+        """The errors that the finding's kind is about; 0 where that is what is not finite."""
         loss, gradient = measured.loss_mixed, measured.gradient_mixed
         if self._finding.kind in (kinds.NON_FINITE_LOSS, kinds.NON_FINITE_GRADIENT):
             return np.zeros(len(measured.judged))

@@ -77,6 +77,13 @@ def shrunk(
         calls = COPIES_CALLS if runner.cell.path.trains is None else TRAINING_CALLS
         probe = Probe(finding, runner, others, calls, deadline)
         return shrunk_to_copies(finding, runner.cell, probe)
+    return _shrunk_row(finding, runner, others, deadline)
+
+
+def _shrunk_row(
+    finding: Finding, runner: Runner, others: Mapping[str, Runner], deadline: float
+) -> Finding:
+    """The same for a loss of each row."""
     calls = CALLS if len(finding.logits) <= _WIDE else WIDE_CALLS
     probe = Probe(finding, runner, others, calls, deadline)
     try:
@@ -85,7 +92,7 @@ def shrunk(
         return finding
     if not shows and finding.kind == kinds.SATURATION:
         rounded = replace(finding, kind=kinds.INACCURATE_LOSS)
-        return shrunk(rounded, runner, others=others, deadline=deadline)
+        return _shrunk_row(rounded, runner, others, deadline)
     for alone in (False, True):
         probe.alone = alone
         search = _Search(row_of(finding), runner, probe)
