@@ -5,6 +5,7 @@ It imports no TensorFlow, so that nothing that a loss path does can take it down
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called with tasks done, tasks in all (0 when time decides), and what was done last."""
 
+TASKS_SHARE = 0.6
+SHRINKING_ENDS = 0.85
+"""Of a budget in seconds: the share for measuring, and the share by which shrinking ends."""
+
 _PATIENCE = 50
 """Losses of a worker over one task that no probe repeats: what kills them is not in the task."""
 
@@ -53,14 +58,14 @@ class Coordinator:
             AuditError: a worker found the exact reference wrong.
             UsageError: a worker cannot start, or keeps dying outside of any path.
         """
-        self._do_tasks()
-        self._reduce()
-        self._find_cliffs()
+        started, seconds = time.monotonic(), self._plan.seconds or math.inf
+        self._do_tasks(started + TASKS_SHARE * seconds)
+        self._reduce(started + SHRINKING_ENDS * seconds)
+        self._find_cliffs(started + seconds)
 
-    def _do_tasks(self) -> None:
+    def _do_tasks(self, deadline: float) -> None:
         finished = self._store.finished()
         total, done = count_of(self._plan) or 0, len(finished)
-        deadline = time.monotonic() + (self._plan.seconds or float("inf"))
         waiting = (task for task in tasks_of(self._plan) if task.number not in finished)
         again: deque[Task] = deque()
         window: list[Task] = []
@@ -172,8 +177,8 @@ class Coordinator:
                 return None
         return start
 
-    def _reduce(self) -> None:
-        """Make findings small, one request each."""
+    def _reduce(self, deadline: float) -> None:
+        """Make findings small, one request each; from the deadline on they stay as they are."""
         known = self._store.reduced()
         cells = merged(self._store, self._plan).cells
         chosen = findings_to_shrink(cells, worst_findings(cells))
@@ -181,6 +186,10 @@ class Coordinator:
         retried: set[str] = set()
         running: dict[str, Finding] = {}
         while waiting or running:
+            if time.monotonic() > deadline:
+                waiting.clear()
+                if not running:
+                    return
             while waiting and self._engine.free():
                 finding = waiting.popleft()
                 key = finding_key(finding)
@@ -200,8 +209,11 @@ class Coordinator:
                 waiting.append(finding)
             self._progress(len(chosen) - len(waiting), len(chosen), "shrinking findings")
 
-    def _find_cliffs(self) -> None:
-        """Find the exact margins at which cells break, one request each; twice at most."""
+    def _find_cliffs(self, deadline: float) -> None:
+        """Find the exact margins at which cells break, one request each; twice at most.
+
+        From the deadline on no more are looked for.
+        """
         chosen = [
             result.cell
             for result in cells_to_walk(merged(self._store, self._plan).cells)
@@ -211,6 +223,10 @@ class Coordinator:
         waiting = deque((cell, 0) for cell in chosen)
         running: dict[str, tuple[Cell, int]] = {}
         while waiting or running:
+            if time.monotonic() > deadline:
+                waiting.clear()
+                if not running:
+                    return
             while waiting and self._engine.free():
                 cell, tried = waiting.popleft()
                 running[cell.name] = cell, tried
