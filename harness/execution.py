@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -127,14 +127,12 @@ def _refusals() -> Iterator[None]:
         raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
 
 
-def training_step(
-    cell: Cell, upstream: Sequence[float] | None = None
-) -> Callable[[Any, Any], tuple[Any, Any]]:
+def training_step(cell: Cell, upstream: float = 1.0) -> Callable[[Any, Any], tuple[Any, Any]]:
     """A function of tensors that returns a path's losses and their gradient.
 
     Args:
         cell: whose path is called.
-        upstream: the gradients that come from above, one for each loss; 1 by default.
+        upstream: the gradient that comes from above every loss.
     """
     import tensorflow as tf
 
@@ -143,9 +141,9 @@ def training_step(
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 loss = cell.path.call(logits, labels, cell.format)
-            above = None
-            if upstream is not None:
-                above = tf.reshape(tf.constant(upstream, loss.dtype), tf.shape(loss))
+            above = (
+                None if upstream == 1 else tf.cast(tf.fill(tf.shape(loss), upstream), loss.dtype)
+            )
             gradient = tape.gradient(loss, logits, output_gradients=above)
         if gradient is None:
             raise UnavailableError(

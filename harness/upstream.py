@@ -26,67 +26,48 @@ if TYPE_CHECKING:
     from lossfuzz.harness.execution import CellRunner
     from lossfuzz.harness.outcome import Outcome
 
-UPSTREAM = (2.0, 1.0, 4.0)
-"""What comes from above the rows of a batch of three; powers of two, whose multiples are exact."""
-
-
-def upstream_of(*, reduced: bool) -> tuple[float, ...]:
-    """What comes from above each loss of the batch; of a reduced loss there is one."""
-    return UPSTREAM[:1] if reduced else UPSTREAM
+UPSTREAM = 2.0
+"""What comes from above; a power of two, whose multiples are exact."""
 
 
 def upstream_finding(runner: CellRunner) -> Finding | None:
     """The finding of a cell whose gradient is not linear in the upstream gradient; else None.
 
-    Three copies of an ordinary row are run with upstream gradients of 2, 1 and 4, a reduced loss
-    with 2. Each row's gradient has to be so many times its gradient for 1, up to rounding.
+    An ordinary row is run with an upstream gradient of 2 for every loss. Its gradient has to be
+    twice its gradient for 1, up to rounding, also where losses couple the rows of a batch.
 
     Raises:
-        UnavailableError: the path refused the rows.
+        UnavailableError: the path refused the row.
     """
     cell, loss = runner.cell, runner.cell.path.loss
-    row = tame_batch(cell)[0][:1]
-    logits = np.repeat(row, len(UPSTREAM), axis=0)
+    logits = tame_batch(cell)[0][:1]
     prepared = prepare(logits, np.zeros(len(logits), np.int32), {}, loss)
     plain = outcome_of(runner, prepared)
-    above = upstream_of(reduced=loss.reduction is not None)
-    step = compiled(training_step(cell, above), cell.mode)
-    gradient = run_path(step, prepared.logits, prepared.fed)[1].reshape(logits.shape)
-    factors = np.broadcast_to(np.array(above), (len(logits),))
     if not np.isfinite(plain.observed.gradient.astype(np.float64)).all():
         return None  # that is a finding of another kind
-    errors = _errors(plain, gradient, factors)
-    if not (errors > 2 * plain.measurement.bound).any():
+    step = compiled(training_step(cell, UPSTREAM), cell.mode)
+    gradient = run_path(step, prepared.logits, prepared.fed)[1].reshape(1, -1)
+    error = float(_errors(plain, gradient)[0])
+    if not error > 2 * plain.measurement.bound:
         return None
-    worst = 0 if errors[0] > 2 * plain.measurement.bound else int(errors.argmax())
+    exact = UPSTREAM * prepared.reference.gradient[0]
+    found = gradient[0].astype(np.float64)
     return replace(
-        plain.finding(UPSTREAM_IGNORED, DEFECT, worst),
-        observed_gradient=tuple(gradient[worst].astype(np.float64).tolist()),
-        exact_gradient=tuple((factors[worst] * prepared.reference.gradient[worst]).tolist()),
-        mixed_error=float(errors[worst]),
-        ulp_error=_ulp_error(plain, gradient, factors, worst),
-        batch_rows=len(logits),
-        repeated=True,
-        upstream=float(factors[worst]),
+        plain.finding(UPSTREAM_IGNORED, DEFECT, 0),
+        observed_gradient=tuple(found.tolist()),
+        exact_gradient=tuple(exact.tolist()),
+        mixed_error=error,
+        ulp_error=float(ulp_errors(found, exact, cell.format).max()),
+        repeated=loss.reduction is not None,
+        upstream=UPSTREAM,
     )
 
 
-def _errors(
-    plain: Outcome, gradient: NDArray[Any], factors: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _errors(plain: Outcome, gradient: NDArray[Any]) -> NDArray[np.float64]:
     """By how much each row's gradient differs from its multiple, in units of u and its scale."""
     conditions = plain.prepared.conditions
-    expected = plain.observed.gradient.astype(np.float64) * factors[:, None]
+    expected = plain.observed.gradient.astype(np.float64) * UPSTREAM
     with np.errstate(invalid="ignore"):
         apart = np.abs(gradient.astype(np.float64) - expected).max(axis=1)
-    units = conditions.format.unit_roundoff * conditions.scale * factors
+    units = conditions.format.unit_roundoff * conditions.scale * UPSTREAM
     return np.asarray(np.where(np.isnan(apart), np.inf, apart) / units)
-
-
-def _ulp_error(
-    plain: Outcome, gradient: NDArray[Any], factors: NDArray[np.float64], row: int
-) -> float:
-    """The largest ULP error of a row's components, in ulps of the logits' format."""
-    exact = plain.prepared.reference.gradient[row] * factors[row]
-    found = gradient[row].astype(np.float64)
-    return float(ulp_errors(found, exact, plain.prepared.conditions.format).max())

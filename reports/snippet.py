@@ -11,7 +11,6 @@ from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.upstream import upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,18 +117,16 @@ def step(finding: Finding, mode: str | None = None) -> str:
     return _STEP.format(
         decorator=_DECORATORS[mode],
         source=_source(path).replace("\n", "\n        "),
-        upstream=_upstream(finding, path),
+        upstream=_upstream(finding),
         device=quoted(finding.device.rpartition("/")[2]),
     )
 
 
-def _upstream(finding: Finding, path: LossPath) -> str:
+def _upstream(finding: Finding) -> str:
     """The argument for gradients from above, where the finding is about them."""
     if finding.kind != UPSTREAM_IGNORED:
         return ""
-    above = list(upstream_of(reduced=path.loss.reduction is not None))
-    shape = "tf.shape(loss)"
-    return f", tf.reshape(tf.constant({above}, loss.dtype), {shape})"
+    return f", {finding.upstream!r} * tf.ones_like(loss)"
 
 
 def _source(path: LossPath) -> str:

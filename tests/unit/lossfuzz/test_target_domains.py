@@ -22,9 +22,9 @@ def is_in_domain(row, loss):
     if loss.target == kinds.PROBABILITY:
         return bool(((weights >= 0) & (weights <= 1)).all())
     if loss.target == kinds.DISTRIBUTION:
-        return bool((weights >= 0).all()) and abs(weights.sum() - 1) < 1e-12
+        return bool((weights >= 0).all()) and bool(abs(weights.sum() - 1) < 1e-12)
     if loss.target == kinds.ONE_HOT:
-        return sorted(weights)[-1] == 1 and weights.sum() == 1
+        return bool(weights.max() == 1 and weights.sum() == 1)
     return 0 <= row.label < row.classes
 
 
