@@ -1,4 +1,4 @@
-"""Whatever shrinking tries, targets stay in the loss's own domain, and labels among two classes."""
+"""Whatever shrinking tries, targets stay in their domain, and labels among two classes."""
 
 import numpy as np
 import pytest
