@@ -18,6 +18,7 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.commands.choices import make_writable
 from lossfuzz.commands.console import progress_bar
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.subjects.process import SubjectError, program_path
 from lossfuzz.plan import Plan
 
 if TYPE_CHECKING:
@@ -30,12 +31,22 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     """A new campaign in the folder ``options.out``.
 
     Raises:
-        UsageError: the folder holds one already, or TensorFlow cannot be started.
+        UsageError: the folder holds one already, an interpreter is missing, or TensorFlow cannot
+            be started.
         AuditError: the exact reference was found wrong.
     """
+    try:  # workers run in another folder, and so may whoever goes on with the campaign
+        programs = [program_path(str(python)) for python in options.python or ()]
+    except SubjectError as error:
+        raise UsageError(str(error)) from None
     store = Store.create(options.out, plan.to_json())
     store.keep("logical_cpus", options.logical_cpus)
-    store.keep("programs", [str(python) for python in options.python or ()])
+    store.keep("programs", programs)
+    try:
+        _describe(store, options)
+    except UsageError:
+        store.discard()  # it holds nothing, and would stand in the way of the mended command
+        raise
     return _go_on(store, options)
 
 
