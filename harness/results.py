@@ -214,15 +214,13 @@ class RunResult:
 def cells_to_walk(cells: Iterable[CellResult]) -> list[CellResult]:
     """The cells whose cliffs are worth finding: they showed a defect that begins at a margin.
 
-    Those that XLA would have to compile once more, whose process died, or whose rows cannot be
-    told apart within a batch are left out; `lossfuzz cliffs` finds theirs.
+    Those whose process died are left out, and those whose rows cannot be told apart within a
+    batch, since each margin would take a batch of its own; `lossfuzz cliffs` finds theirs.
     """
     return [
         result
         for result in cells
         if result.unavailable is None
-        and result.cell.mode != "xla"
-        and not result.cell.subject
         and result.cell.path.loss.reduction is None
         and any((kind, DEFECT) in result.findings for kind in CLIFF_KINDS)
         and not any((kind, DEFECT) in result.findings for kind in (CRASH, TIMEOUT))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.cliffs import ZERO_GRADIENT, first_defect
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.reports.cliffs import NONE, begins_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,15 +127,11 @@ def _texts(result: CellResult) -> tuple[str, ...]:
         number(summary.bias) if summary.bias else "-",
         share(non_finite),
         share(collapsed),
-        _first(summary.vanishing_margin),
-        _first(summary.plateau),
+        begins_text(result.cliffs, kinds.GRADIENT_COLLAPSE, result.cell.format),
+        begins_text(result.cliffs, kinds.SATURATION, result.cell.format),
         result.route.name if result.route else "-",
         verdict_of(result),
     )
-
-
-def _first(value: float) -> str:
-    return "-" if math.isinf(value) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def _quantiles(summary: Summary, measure: str) -> str:
@@ -177,22 +175,29 @@ def inaccuracy_note(result: RunResult) -> str:
 def saturation_note(results: Iterable[CellResult]) -> list[str]:
     """One line for each route and format in which plain softmax cross-entropy saturates: where.
 
-    Other losses stop elsewhere on the same route: their places are in the table.
+    The figures are those of the walked cliffs; other losses stop elsewhere on the same route:
+    their places are in the table.
     """
-    places: dict[tuple[str, str], list[float]] = {}
+    places: dict[tuple[str, str], list[CellResult]] = {}
     for result in results:
-        summary = result.summary
         plain = result.cell.path.loss is SOFTMAX_CROSS_ENTROPY
-        if plain and result.route is not None and not math.isinf(summary.plateau):
+        if plain and result.route is not None and first_defect(result.cliffs, kinds.SATURATION):
             key = (result.route.name, result.cell.format.dtype_name)
-            here = [summary.plateau, summary.vanishing_margin, summary.zero_margin]
-            places[key] = [min(pair) for pair in zip(places.get(key, here), here, strict=True)]
-    return [
-        f"{route} in {fmt}: the loss stops at {_first(plateau)}"
-        + (f", the gradient vanishes from margin {_first(margin)} on" if margin < math.inf else "")
-        + (f" and is exactly 0 from {_first(zero)} on" if zero < math.inf else "")
-        for (route, fmt), (plateau, margin, zero) in places.items()
-    ]
+            places.setdefault(key, []).append(result)
+    return [_saturation(*key, found) for key, found in places.items()]
+
+
+def _saturation(route: str, dtype: str, found: Sequence[CellResult]) -> str:
+    cliffs = [cliff for one in found for cliff in one.cliffs]
+    stops, vanishes, zero = (
+        begins_text(cliffs, kind, found[0].cell.format)
+        for kind in (kinds.SATURATION, kinds.GRADIENT_COLLAPSE, ZERO_GRADIENT)
+    )
+    return (
+        f"{route} in {dtype}: the loss stops at {stops}"
+        + (f", the gradient vanishes from margin {vanishes} on" if vanishes != NONE else "")
+        + (f" and is exactly 0 from {zero} on" if NONE not in (vanishes, zero) else "")
+    )
 
 
 def finding_title(finding: Finding) -> str:

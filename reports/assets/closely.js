@@ -111,7 +111,7 @@ function facts(data, cell) {
   const line = (name, text) => element("span", {}, `${name} `, element("b", { textContent: text }));
   const kinds = (title, counts) => Object.entries(counts).map(([kind, count]) => line(`${title} ${kind}`, share(count, cell.judged)));
   if (cell.unavailable) return [element("p", { textContent: cell.unavailable })];
-  const known = (name, value) => (Number.isFinite(Number(value)) ? [line(name, figure(value))] : []);
+  const known = (name, text) => (text ? [line(name, text)] : []);
   return [
     element("p", { className: "facts" }, line("route", cell.route), line("judged rows", cell.judged.toLocaleString("en")),
       ...known("gradient vanishes from margin", cell.vanishing), ...known("is exactly 0 from", cell.zero), ...known("loss stops at", cell.plateau)),
