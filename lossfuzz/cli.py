@@ -140,7 +140,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     resume = commands.add_parser(
-        "resume", help="go on with a campaign that was interrupted", description="Go on."
+        "resume",
+        help="go on with a campaign that was interrupted",
+        description="Go on with a campaign that was interrupted, by Ctrl-C, kill -9 or a full "
+        "disk: what it had finished is kept, and its results are those of an uninterrupted one. A "
+        "campaign is what `lossfuzz run --workers N` starts; another run cannot be resumed.",
     )
     resume.add_argument("out", type=Path, metavar="DIR", help="the campaign's folder")
     resume.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")

@@ -21,6 +21,7 @@ from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.plan import Plan
 from lossfuzz.record import read_record
+from lossfuzz.reports.words import amount
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _chosen(results: dict[str, Any], key: str, place: str) -> Finding:
     near = difflib.get_close_matches(key.lower(), by_id, _SHOWN, 0.5)
     told = f"; near ones: {', '.join(near)}" if near else ""
     raise UsageError(
-        f"no finding {key!r} in {place!r}, which has {len(by_id)}, {len(worst)} of them numbered "
-        f"and {len(causes)} causes{told}: {_listed(results, Path(place))}"
+        f"no finding {key!r} in {place!r}, which has {len(by_id)}, {len(worst)} of them numbered, "
+        f"and {amount(len(causes), 'cause')}{told}: {_listed(results, Path(place))}"
     )
 
 

@@ -8,6 +8,7 @@ from lossfuzz.harness.cliffs import first_defect
 from lossfuzz.harness.findings import DEFECT, GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import margin_text
 from lossfuzz.reports.tables import share, verdict_of
+from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +67,7 @@ def advice(results: Sequence[CellResult]) -> str:
     parts = []
     if sound:
         rows = sum(one.summary.judged for path in sound for one in by_path[path])
-        parts.append(f"Use {_joined(sound)}: no defect in {rows:,} judged rows.")
+        parts.append(f"Use {_joined(sound)}: no defect in {amount(rows, 'judged row')}.")
     if partly:
         parts.append(f"Mind where they run: {_grouped(partly)}.")
     if broken:
@@ -114,6 +115,5 @@ def _worst_figure(defective: Sequence[CellResult]) -> str:
 
 
 def _joined(names: Sequence[str]) -> str:
-    if len(names) > _MOST_NAMES:
-        names = [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} more"]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    most = _MOST_NAMES - 1 if len(names) > _MOST_NAMES else 0
+    return listing(names, most=most, last="and")

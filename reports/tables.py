@@ -11,6 +11,7 @@ from lossfuzz.harness.cliffs import ZERO_GRADIENT, first_defect
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.reports.cliffs import NONE, begins_text
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,10 +74,13 @@ def number(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A rate in percent."""
+    """A rate in percent, such as ``14 %``; all of it only where it is all."""
     if math.isnan(value):
         return "-"
-    return "0" if value == 0 else f"{100 * value:.2g} %"
+    if value == 0:
+        return "0"
+    text = number(100 * value)
+    return "over 99.9 %" if text == "100" and value < 1 else f"{text} %"
 
 
 def verdict_of(result: CellResult) -> str:
@@ -155,20 +159,26 @@ def verdict(result: RunResult) -> str:
     defective = [one for one in measured if one.summary.defect_rows]
     rows = sum(one.summary.rows for one in measured)
     text = (
-        f"{len(defective)} of {len(measured)} cells showed defects in {rows:,} measured rows"
+        f"{len(defective):,} of {amount(len(measured), 'cell')} showed defects in "
+        f"{amount(rows, 'measured row')}"
         if defective
-        else f"no defect in {rows:,} measured rows of {len(measured)} cells"
+        else f"no defect in {amount(rows, 'measured row')} of {amount(len(measured), 'cell')}"
     )
     missing = len(result.cells) - len(measured)
-    return text + (f"; {missing} cells were unavailable" if missing else "") + "."
+    told = (
+        f"; {amount(missing, 'cell')} {verb(missing, 'was', 'were')} unavailable"
+        if missing
+        else ""
+    )
+    return f"{text}{told}."
 
 
 def inaccuracy_note(result: RunResult) -> str:
     """What inaccuracies are, and how many cells without defects showed some."""
     count = sum(verdict_of(one) == "inaccurate" for one in result.cells)
     return (
-        f"{count} cells showed inaccuracies only: relative errors that ULP see and training does "
-        "not, such as a loss of 0 where the exact one is 2e-9."
+        f"{amount(count, 'cell')} showed inaccuracies only: relative errors that ULP see and "
+        "training does not, such as a loss of 0 where the exact one is 2e-9."
     )
 
 

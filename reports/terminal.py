@@ -16,6 +16,7 @@ from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.routes import route_changes
 from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,9 +107,9 @@ def time_note(result: RunResult) -> str:
         )
     spent = f"{total:.1f} s{where}; " if total else ""  # not known of a campaign that still runs
     return (
-        f"{spent}reference of {rows['rows']:,} rows: {rows['extended']} went to "
-        f"extended precision, {rows['mpmath']} to mpmath, {rows['audited']:,} were audited by "
-        "mpmath without a disagreement."
+        f"{spent}reference of {amount(rows['rows'], 'row')}: {rows['extended']:,} went to "
+        f"extended precision, {rows['mpmath']:,} to mpmath; mpmath audited {rows['audited']:,} "
+        "without a disagreement."
     )
 
 

@@ -17,6 +17,7 @@ from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
 from lossfuzz.reports import html_comparison, markdown_comparison
+from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +73,7 @@ def _check_common(before: RunResult, after: RunResult, options: argparse.Namespa
     for path, run in ((options.before, before), (options.after, after)):
         losses = dict.fromkeys(one.cell.path.loss.name for one in run.cells)
         first = f", such as {run.cells[0].cell.name!r}" if run.cells else ""
-        told.append(f"{str(path)!r} measured {', '.join(list(losses)[:3]) or 'nothing'}{first}")
+        told.append(f"{str(path)!r} measured {listing([*losses][:3]) or 'nothing'}{first}")
     raise UsageError("the two runs have no cell in common: " + "; ".join(told))
 
 
@@ -87,7 +88,7 @@ def _show(found: Comparison, console: Console) -> None:
             table.add_row(Text(line[0], style=style), *(escape(text) for text in line[1:]))
         console.print(table)
     if len(lines) > _LINES:
-        console.print(Text(f"and {len(lines) - _LINES} lines more: --json FILE holds them all"))
+        console.print(Text(f"and {amount(len(lines) - _LINES, 'line')} more: --json FILE has all"))
     routes = tables.route_lines(found)
     if routes:
         console.print(Text("Other routes:"))

@@ -16,6 +16,7 @@ from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
 from lossfuzz.reports.memory import CellCost, answers
 from lossfuzz.reports.parquet import MissingExtraError
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +63,8 @@ def _measured(result: RunResult, folder: Path) -> RunResult:
         told = f": {result.progress}" if result.progress else ""
         raise UsageError(f"nothing has been measured yet in {str(folder)!r}{told}")
     waiting = len(result.cells) - len(known)
-    told = f", and {waiting:,} cells have not been measured yet" if waiting else ""
+    have = verb(waiting, "has", "have")
+    told = f", and {amount(waiting, 'cell')} {have} not been measured yet" if waiting else ""
     progress = result.progress and result.progress + told
     return replace(result, cells=known, progress=progress)
 
