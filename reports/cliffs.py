@@ -125,8 +125,8 @@ def legend(found: Iterable[CellCliffs]) -> list[str]:
     sides = {cliff.side for one in found for cliff in one.cliffs}
     figures = (
         "Each figure is the first margin m that shows it, the number just below does not; in "
-        "brackets, where only a relative error sees it. The loss stops at the value of the last "
-        "column."
+        "brackets, where only a relative error sees it. What stands below 'loss stops at' is no "
+        "margin, but the loss that it has from where it stops growing on."
     )
     return [
         *(f"{side}: {SIDES[side]}" for side in SIDES if side in sides),

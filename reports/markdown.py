@@ -69,7 +69,8 @@ def _matrix(result: RunResult) -> Iterator[Part]:
         text = table(columns, rows[:_LONGEST_TABLE])
         if len(rows) > _LONGEST_TABLE:
             hidden = len(rows) - _LONGEST_TABLE
-            text += f"\n\n*{amount(hidden, 'row')} of this table {verb(hidden, 'is', 'are')} left out.*"
+            are = verb(hidden, "is", "are")
+            text += f"\n\n*{amount(hidden, 'row')} of this table {are} left out.*"
         yield Part(
             name=f"the table of {loss}",
             rank=2,

@@ -40,19 +40,16 @@ def _parts(found: Comparison, names: tuple[str, str]) -> Iterator[Part]:
         text = table(tables.COLUMNS, rows[:_LONGEST_TABLE])
         if len(rows) > _LONGEST_TABLE:
             hidden = len(rows) - _LONGEST_TABLE
-            text += f"\n\n*{amount(hidden, 'row')} of this table {verb(hidden, 'is', 'are')} left out.*"
+            are = verb(hidden, "is", "are")
+            text += f"\n\n*{amount(hidden, 'row')} of this table {are} left out.*"
         if len(rows) > _SHORT_TABLE:
             text = folded(f"{amount(len(rows), 'difference')}, the worse ones first", text)
         yield Part(name="the table of differences", text=text)
     routes = tables.route_lines(found)
     if routes:
-        yield Part(
-            name="routes",
-            text=folded(
-                f"{amount(len(routes), 'path')} {verb(len(routes), 'takes', 'take')} another route",
-                listed(routes),
-            ),
-        )
+        take = verb(len(routes), "takes", "take")
+        title = f"{amount(len(routes), 'path')} {take} another route"
+        yield Part(name="routes", text=folded(title, listed(routes)))
     notes = tables.notes(found)
     if notes:
         yield Part(name="notes", text=listed(notes))

@@ -79,8 +79,13 @@ def share(value: float) -> str:
         return "-"
     if value == 0:
         return "0"
-    text = number(100 * value)
-    return "over 99.9 %" if text == "100" and value < 1 else f"{text} %"
+    if _NEARLY_ALL <= value < 1:
+        return f"{100 * value:.3g} %" if value < _ALMOST_ALL else "over 99.9 %"
+    return "100 %" if value == 1 else f"{100 * value:.2g} %"
+
+
+_NEARLY_ALL, _ALMOST_ALL = 0.99, 0.9995
+"""Shares that two and three digits would round to all."""
 
 
 def verdict_of(result: CellResult) -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
@@ -17,6 +14,7 @@ from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
 from lossfuzz.reports import html_comparison, markdown_comparison
+from lossfuzz.reports.grid import Column, Line, show
 from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from lossfuzz.reports.comparison import Comparison
 
 _LINES = 60
+_LEAST = {"measure": 12, "A": 12, "B": 12}
+_LEAST_TELLING = ("p", "device")
 _STYLES = {
     tables.WORSE: "bold red",
     tables.NOW_UNAVAILABLE: "bold red",
@@ -80,13 +80,17 @@ def _check_common(before: RunResult, after: RunResult, options: argparse.Namespa
 def _show(found: Comparison, console: Console) -> None:
     lines = tables.rows(found)
     if lines:
-        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in tables.COLUMNS:
-            table.add_column(column, overflow="fold", no_wrap=column not in ("path", "measure"))
-        for line in lines[:_LINES]:
-            style = _STYLES.get(line[0], "")
-            table.add_row(Text(line[0], style=style), *(escape(text) for text in line[1:]))
-        console.print(table)
+        columns = [
+            Column(
+                name=name,
+                heading=name,
+                least=_LEAST.get(name),
+                rank=_LEAST_TELLING.index(name) + 1 if name in _LEAST_TELLING else 0,
+            )
+            for name in tables.COLUMNS
+        ]
+        shown = [Line(texts=line, styles={0: _STYLES.get(line[0], "")}) for line in lines[:_LINES]]
+        show(console, columns, shown, leading=2)
     if len(lines) > _LINES:
         console.print(Text(f"and {amount(len(lines) - _LINES, 'line')} more: --json FILE has all"))
     routes = tables.route_lines(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
@@ -9,11 +11,16 @@ _WIDTH_WITHOUT_TERMINAL = 176
 
 
 def wide_console(*, stderr: bool = False) -> Console:
-    """The terminal, or standard output at the table's width; or standard error so."""
+    """The terminal, or standard output at the table's width; or standard error so.
+
+    The environment's ``COLUMNS`` sets the width of either.
+    """
     console = Console(stderr=stderr)
     if console.is_terminal:
         return console
-    return Console(width=_WIDTH_WITHOUT_TERMINAL, stderr=stderr)
+    asked = os.environ.get("COLUMNS", "")
+    width = int(asked) if asked.isdecimal() and int(asked) > 0 else _WIDTH_WITHOUT_TERMINAL
+    return Console(width=width, stderr=stderr)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
