@@ -40,7 +40,7 @@ def report_command(options: argparse.Namespace) -> int:
     console = wide_console(stderr=options.markdown == STANDARD_OUTPUT)
     if options.quiet:
         console.print(Text(tables.verdict(result), style="bold"))
-    elif options.markdown != STANDARD_OUTPUT:
+    elif not _named(options):
         terminal.show(result, console)
         for line in answers(costs):
             console.print(Text(line))
@@ -50,6 +50,11 @@ def report_command(options: argparse.Namespace) -> int:
     if written:
         console.print(Text("written: " + ", ".join(map(str, written))))
     return 0
+
+
+def _named(options: argparse.Namespace) -> bool:
+    """Whether the options name what is to be written, and only that is."""
+    return bool(options.html or options.markdown or options.parquet or options.tensorboard)
 
 
 def _measured(result: RunResult, folder: Path) -> RunResult:
@@ -86,7 +91,7 @@ def _write(
     """Write what the options name, or the page into the folder itself."""
     written: list[Path] = []
     page = options.html
-    if not (page or options.markdown or options.parquet or options.tensorboard):
+    if not _named(options):
         folder = options.folder if options.folder.is_dir() else options.folder.parent
         page = folder / _PAGE
     if page is not None:
