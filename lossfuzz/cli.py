@@ -202,8 +202,9 @@ def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "finding",
         metavar="FINDING",
         help="FOLDER#ID or FOLDER#NUMBER, as reports print them (an id's first four digits do; "
-        "cause-NUMBER for a cause's row); a file with a finding's JSON record; - for standard "
-        "input",
+        "cause-NUMBER for a cause's row); FILE#ID of what pytest's --lossfuzz-save wrote; a file "
+        "with a finding's JSON record, such as json.dumps(defect.finding.to_json()) of the "
+        "LossDefect that lossfuzz.check raises; - for standard input",
     )
     for option, text in (
         ("--script", "write it as a script of its own, which exits with 1 while it stands"),

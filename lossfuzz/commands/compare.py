@@ -9,13 +9,13 @@ from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
-from lossfuzz.commands.stored import read
 from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
 from lossfuzz.reports import html_comparison, markdown_comparison
 from lossfuzz.reports.grid import Column, Line, show
 from lossfuzz.reports.words import amount, listing
+from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     import argparse

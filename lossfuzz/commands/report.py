@@ -10,13 +10,13 @@ from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
-from lossfuzz.commands.stored import read
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
 from lossfuzz.reports.memory import CellCost, answers
 from lossfuzz.reports.parquet import MissingExtraError
 from lossfuzz.reports.words import amount, verb
+from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     import argparse

@@ -18,7 +18,7 @@ import pytest
 from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.store import Store
 from lossfuzz.cli import main
-from lossfuzz.commands.stored import read
+from lossfuzz.stored import read
 
 CHOICES = [
     *("--paths", "tf.nn/fused,keras/function/softmax-op", "--modes", "eager,graph"),
