@@ -146,8 +146,7 @@ class RunResult:
         interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
-        progress: how much of a campaign is done, in a sentence; empty once all is, or for a run
-            that is no campaign.
+        progress: how much is done, in a sentence; empty once all is.
     """
 
     plan: dict[str, Any]
@@ -193,6 +192,7 @@ class RunResult:
             interrupted=record["interrupted"],
             reference_rows=record["reference_rows"],
             seconds={},
+            progress=record.get("progress", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -202,6 +202,7 @@ class RunResult:
             "plan": self.plan,
             "environment": self.environment,
             "interrupted": self.interrupted,
+            **({"progress": self.progress} if self.progress else {}),
             "reference_rows": self.reference_rows,
             "route_changes": [asdict(change) for change in route_changes_of(self.cells)],
             "cells": [result.to_json() for result in self.cells],

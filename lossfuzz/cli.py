@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lossfuzz.errors import UsageError
+from lossfuzz.errors import TerminatedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"lossfuzz: error: {error}", file=sys.stderr)  # noqa: T201
         return USAGE_ERROR
+    except TerminatedError as ended:
+        return ended.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

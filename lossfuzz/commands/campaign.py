@@ -7,16 +7,15 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.coordinator import Coordinator
 from lossfuzz.campaign.engine import LocalEngine
 from lossfuzz.campaign.messages import Failed, Finished, Request
 from lossfuzz.campaign.outcome import joined, merged
-from lossfuzz.campaign.store import Store
+from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.commands.choices import make_writable
-from lossfuzz.commands.console import progress_bar
+from lossfuzz.commands.console import told_progress
+from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.subjects.process import SubjectError, program_path
 from lossfuzz.plan import Plan
@@ -51,17 +50,27 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
 
 
 def resume_command(options: argparse.Namespace) -> int:
-    """``lossfuzz resume``: as ``run``."""
+    """``lossfuzz resume``: as ``run``.
+
+    Raises:
+        UsageError: the folder holds no campaign, or another process runs it.
+    """
     from lossfuzz.commands.run import AUDIT_FAILED, show_and_write
 
     if options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
-    try:
-        result = _go_on(Store.open(options.out), options)
-    except AuditError as error:
-        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
-        return AUDIT_FAILED
-    return show_and_write(result, options)
+    if not (options.out / FILE).exists() and (options.out / "results.json").exists():
+        raise UsageError(
+            f"{str(options.out)!r} holds a run that was no campaign, so there is nothing to go on "
+            "with: 'lossfuzz run --workers N' makes one that can be resumed"
+        )
+    with ended_by_signals() as ending:
+        try:
+            result = _go_on(Store.open(options.out), options)
+        except AuditError as error:
+            print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+            return AUDIT_FAILED
+        return show_and_write(result, options, ending.code)
 
 
 def merge_command(options: argparse.Namespace) -> int:
@@ -88,17 +97,7 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
         _describe(store, options)
     engine = _engine(store, options)
     try:
-        with progress_bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        ) as bar:
-            shown = bar.add_task("starting TensorFlow", total=None)
-
-            def progress(done: int, total: int, what: str) -> None:
-                bar.update(shown, completed=done, total=total or None, description=what)
-
+        with told_progress("starting TensorFlow", "task", quiet=options.quiet) as progress:
             Coordinator(store, _plan(store), engine, progress).run()
             store.keep("complete", value=True)
     except KeyboardInterrupt:
