@@ -43,10 +43,14 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     store.keep("programs", programs)
     try:
         _describe(store, options)
-    except UsageError:
+    except _ImpossibleError:
         store.discard()  # it holds nothing, and would stand in the way of the mended command
         raise
     return _go_on(store, options)
+
+
+class _ImpossibleError(UsageError):
+    """A campaign asks for what this machine cannot give, now or later."""
 
 
 def resume_command(options: argparse.Namespace) -> int:
@@ -61,8 +65,8 @@ def resume_command(options: argparse.Namespace) -> int:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
     if not (options.out / FILE).exists() and (options.out / "results.json").exists():
         raise UsageError(
-            f"{str(options.out)!r} holds a run that was no campaign, so there is nothing to go on "
-            "with: 'lossfuzz run --workers N' makes one that can be resumed"
+            f"{str(options.out)!r} holds no campaign, but the results of a run that was none and "
+            "cannot be resumed: 'lossfuzz run --workers N' makes a campaign, which can"
         )
     with ended_by_signals() as ending:
         try:
@@ -134,7 +138,7 @@ def _describe(store: Store, options: argparse.Namespace) -> None:
     finally:
         engine.close()
     if isinstance(event, Failed):
-        raise UsageError(event.message)
+        raise _ImpossibleError(event.message)
     if not isinstance(event, Finished):
         raise UsageError(f"TensorFlow cannot be started: {event.reason}")
     store.keep("plan", {**plan, "devices": event.result["devices"]})
