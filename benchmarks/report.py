@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfuzz.commands.stored import read
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html
 from lossfuzz.running import run
+from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     from lossfuzz.harness.results import CellResult, RunResult

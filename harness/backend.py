@@ -25,9 +25,8 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
     Raises:
         BackendError: it is not installed, or already runs with other settings.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    theirs = "tensorflow" in sys.modules and _LOG_LEVEL not in os.environ
+    _set_environment()
     if os.environ["KERAS_BACKEND"] != "tensorflow":
         raise BackendError(
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, expected 'tensorflow': unset it"
@@ -41,13 +40,54 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
             "pip install 'lossfuzz[tensorflow]', or put tensorflow or tf-nightly beside lossfuzz"
         ) from None
     tf.get_logger().setLevel("ERROR")  # retracing is what measuring many cells does
-    _configure(tf, logical_cpus)
+    with _silenced_stderr() if theirs else contextlib.nullcontext():
+        _configure(tf, logical_cpus)
+        if theirs:
+            _warm_up(tf)
     return tf
+
+
+def load_quietly() -> None:
+    """Import TensorFlow, if it is there, before a user's module does and lets its logs through."""
+    _set_environment()
+    with contextlib.suppress(ImportError), _silenced_stderr():
+        import tensorflow as tf  # noqa: F401
+
+
+def _set_environment() -> None:
+    for name, value in (
+        (_LOG_LEVEL, _QUIET),
+        ("TF_CPU_ALLOCATOR_USE_BFC", "1"),
+        ("KERAS_BACKEND", "tensorflow"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_QUIET = "3"
+
+
+def _warm_up(tf: Any) -> None:
+    """Have a TensorFlow that somebody else imported write its first logs while nobody hears them.
+
+    Its log level was fixed when it was imported; its devices, XLA and the half formats each tell
+    once that they are there.
+    """
+    tf.config.list_logical_devices()
+    with tf.device("CPU:0"):
+        half = tf.zeros((2, 2), tf.float16)
+        tf.function(lambda x: tf.nn.softmax(x @ x), jit_compile=True)(half)
 
 
 @contextlib.contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Drop what TensorFlow's C++ side writes while it is loaded, before its log level counts."""
+    """Drop what TensorFlow's C++ side writes while it is loaded, before its log level counts.
+
+    A user who has set a log level hears what it lets through.
+    """
+    if os.environ.get(_LOG_LEVEL, _QUIET) != _QUIET:
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:

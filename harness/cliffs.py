@@ -46,6 +46,9 @@ SIDES: dict[str, str] = {
 }
 """The rows on which a margin m >= 0 is walked along."""
 
+LOSING = (LOSES, UNLABELLED, ZERO_LOSES, ONE_LOSES)
+"""The sides on which the target loses by the margin, so that loss and gradient should be large."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
@@ -185,6 +188,20 @@ def shortest(value: float, fmt: FloatFormat) -> str:
 
 _LARGEST_PLAIN = 1e6
 _SHORT = 10
+
+
+def first_defect(cliffs: Iterable[Cliff], kind: str) -> Cliff | None:
+    """Where a kind begins as a defect while the target loses; None if it was not seen to begin.
+
+    This is the one source of the margins and plateaus that reports tell of a cell. Of several
+    sides the smallest margin counts, and of `SATURATION` the smallest loss at which it stops.
+    """
+    found = [
+        one for one in cliffs if one.kind == kind and one.tier == DEFECT and one.side in LOSING
+    ]
+    if kind == kinds.SATURATION:
+        return min(found, key=lambda one: one.at.loss, default=None)
+    return min(found, key=lambda one: one.margin, default=None)
 
 
 def first_margin(cliffs: Iterable[Cliff], kind: str, sides: Iterable[str]) -> float:

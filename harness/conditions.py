@@ -44,6 +44,8 @@ class Conditions:
         scale: shape ``[rows]``, the largest magnitude that a gradient component can have.
         loss: shape ``[rows]``, or ``[1]`` if reduced: ``|loss| + sum_k |x_k g_k|``.
         margin: shape ``[rows]``, see `margins`.
+        margin_decides: whether loss and gradient of a row hang on its margin alone, so that one
+            row's margin and loss may be told of the path: not where a row holds several targets.
         largest_gradient: shape ``[rows]``, the largest magnitude of the row's gradient.
         smallest_other: shape ``[rows]``, the smallest component besides the label's, of 0 or more;
             infinity for a single class.
@@ -65,6 +67,7 @@ class Conditions:
     scale: Reals
     loss: Reals
     margin: Reals
+    margin_decides: bool
     largest_gradient: Reals
     smallest_other: Reals
     gradient: Reals
@@ -139,6 +142,8 @@ def conditions_of(
         scale=scale,
         loss=condition,
         margin=margins_of(logits, labels, loss, reference, targets),
+        margin_decides=classes == 1
+        or (loss.target in (kinds.INDEX, kinds.ONE_HOT, kinds.NONE) and not loss.needs_mass),
         largest_gradient=largest,
         smallest_other=smallest,
         gradient=gradient,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.bounds import USERS_ROOM, defect_bound
 from lossfuzz.harness.flags import LossErrors, flags_of
 from lossfuzz.harness.formats import format_of
@@ -144,19 +145,32 @@ def excused(measurement: Measurement, rows: Flags) -> Measurement:
 def disagreements(measured: dict[str, Measurement]) -> dict[str, Flags]:
     """Per mode, the rows on which it is certainly further from the best mode than both bounds.
 
-    By the triangle inequality two results differ by at least the difference of their errors, so
-    a difference of errors beyond twice the bound is a disagreement that neither mode's rounding
-    explains.
+    The best mode is the one nearest to the exact value. By the triangle inequality two results
+    differ by at least the difference of their errors, so a difference of errors beyond twice the
+    bound is a disagreement that neither mode's rounding explains.
+
+    Where a mode left the format's range and is excused for it, it is neither blamed nor taken for
+    the best one: an infinity there is as right as a mode's finite value that is far too small.
 
     Args:
         measured: mode to measurement, of one path, format and device on one batch.
     """
+    beyond = {mode: _beyond_range(one) for mode, one in measured.items()}
     errors = {
-        mode: np.maximum(one.loss_mixed, one.gradient_mixed) for mode, one in measured.items()
+        mode: np.where(beyond[mode], np.inf, np.maximum(one.loss_mixed, one.gradient_mixed))
+        for mode, one in measured.items()
     }
     best = np.minimum.reduce(list(errors.values()))
     with np.errstate(invalid="ignore"):
         return {
-            mode: one.judged & ~one.excused & (errors[mode] - best > 2 * one.bound)
+            mode: one.judged & ~one.excused & ~beyond[mode] & (errors[mode] - best > 2 * one.bound)
             for mode, one in measured.items()
         }
+
+
+def _beyond_range(measurement: Measurement) -> Flags:
+    """The rows on which a result that is not finite is excused, since the format's range ends."""
+    rows = np.zeros_like(measurement.judged)
+    for kind in (kinds.NON_FINITE_LOSS, kinds.NON_FINITE_GRADIENT):
+        rows = rows | measurement.inaccuracies.get(kind, rows)
+    return rows

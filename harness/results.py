@@ -171,8 +171,7 @@ class RunResult:
         interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
-        progress: how much of a campaign is done, in a sentence; empty once all is, or for a run
-            that is no campaign.
+        progress: how much is done, in a sentence; empty once all is.
         notes: of a check, what a reader must know beside the verdict, a sentence each: what was
             not reached or not judged, and which lost tails were seen.
     """
@@ -229,6 +228,7 @@ class RunResult:
             interrupted=record["interrupted"],
             reference_rows=record["reference_rows"],
             seconds={},
+            progress=record.get("progress", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -238,6 +238,7 @@ class RunResult:
             "plan": self.plan,
             "environment": self.environment,
             "interrupted": self.interrupted,
+            **({"progress": self.progress} if self.progress else {}),
             "reference_rows": self.reference_rows,
             "route_changes": [asdict(change) for change in route_changes_of(self.cells)],
             "cells": [result.to_json() for result in self.cells],
@@ -250,15 +251,13 @@ class RunResult:
 def cells_to_walk(cells: Iterable[CellResult]) -> list[CellResult]:
     """The cells whose cliffs are worth finding: they showed a defect that begins at a margin.
 
-    Those that XLA would have to compile once more, whose process died, or whose rows cannot be
-    told apart within a batch are left out; `lossfuzz cliffs` finds theirs.
+    Those whose process died are left out, and those whose rows cannot be told apart within a
+    batch, since each margin would take a batch of its own; `lossfuzz cliffs` finds theirs.
     """
     return [
         result
         for result in cells
         if result.unavailable is None
-        and result.cell.mode != "xla"
-        and not result.cell.subject
         and result.cell.path.loss.reduction is None
         and any((kind, DEFECT) in result.findings for kind in CLIFF_KINDS)
         and not any((kind, DEFECT) in result.findings for kind in (CRASH, TIMEOUT))

@@ -40,10 +40,11 @@ class Summary:
             documents.
         defects: kind to judged rows that show it.
         inaccuracies: kind to judged rows that show it.
-        vanishing_margin: smallest positive margin at which the gradient collapsed as a defect;
-            infinity if it never did.
+        vanishing_margin: smallest positive margin of a row whose gradient collapsed as a defect;
+            infinity if none did, or if a row's margin does not decide its gradient. The exact
+            margin at which it begins is found by walking there: `cliffs.first_defect`.
         zero_margin: the same for a gradient that is exactly 0 in every component.
-        plateau: smallest loss at which the path saturated; infinity if it never did.
+        plateau: smallest loss of a row that saturated; infinity likewise.
         families: name of a family of logits to its share of the figures.
         stability: worst errors by number of classes and margin.
     """
@@ -102,6 +103,14 @@ class Summary:
         self.stability.add(measurement, conditions)
         _add_counts(self.defects, part.defects)
         _count(self.inaccuracies, measurement.inaccuracies)
+        if conditions.margin_decides:
+            self._add_places(measurement, observed_loss, conditions)
+        self._add_rounding(measurement, rounding)
+
+    def _add_places(
+        self, measurement: Measurement, observed_loss: NDArray[Any], conditions: Conditions
+    ) -> None:
+        """Count where gradients collapsed and losses saturated."""
         collapsed = measurement.defects[kinds.GRADIENT_COLLAPSE] & (conditions.margin > 0)
         self.vanishing_margin = min(self.vanishing_margin, _smallest(conditions.margin[collapsed]))
         self.zero_margin = min(
@@ -111,8 +120,6 @@ class Summary:
         if saturated.any():
             plateau = observed_loss[saturated].astype(np.float64)
             self.plateau = min(self.plateau, _smallest(plateau))
-
-        self._add_rounding(measurement, rounding)
 
     def _add_rounding(self, measurement: Measurement, rounding: Rounding | None) -> None:
         errors = measurement.loss_ulp if rounding is None else rounding.loss_ulp

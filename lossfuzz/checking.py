@@ -68,6 +68,9 @@ _MEASURING = 0.7
 class LossDefect(AssertionError):  # noqa: N818 - a test that fails is no error of the program
     """A loss has a defect; the message shows the minimal row.
 
+    To run that row again later, or elsewhere, write ``json.dumps(defect.finding.to_json())`` to a
+    file and give it to ``lossfuzz replay FILE``.
+
     Attributes:
         finding: the one that the message shows.
         result: everything that was measured until then.

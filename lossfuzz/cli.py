@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lossfuzz.errors import UsageError
+from lossfuzz.errors import TerminatedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"lossfuzz: error: {error}", file=sys.stderr)  # noqa: T201
         return USAGE_ERROR
+    except TerminatedError as ended:
+        return ended.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -140,7 +142,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     resume = commands.add_parser(
-        "resume", help="go on with a campaign that was interrupted", description="Go on."
+        "resume",
+        help="go on with a campaign that was interrupted",
+        description="Go on with a campaign that was interrupted, by Ctrl-C, kill -9 or a full "
+        "disk: what it had finished is kept, and its results are those of an uninterrupted one. A "
+        "campaign is what `lossfuzz run --workers N` starts; another run cannot be resumed.",
     )
     resume.add_argument("out", type=Path, metavar="DIR", help="the campaign's folder")
     resume.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
@@ -198,8 +204,9 @@ def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "finding",
         metavar="FINDING",
         help="FOLDER#ID or FOLDER#NUMBER, as reports print them (an id's first four digits do; "
-        "cause-NUMBER for a cause's row); a file with a finding's JSON record; - for standard "
-        "input",
+        "cause-NUMBER for a cause's row); FILE#ID of what pytest's --lossfuzz-save wrote; a file "
+        "with a finding's JSON record, such as json.dumps(defect.finding.to_json()) of the "
+        "LossDefect that lossfuzz.check raises; - for standard input",
     )
     for option, text in (
         ("--script", "write it as a script of its own, which exits with 1 while it stands"),

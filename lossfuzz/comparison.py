@@ -25,7 +25,6 @@ nothing changed, that is the chance of a false alarm for the whole comparison.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ from lossfuzz.harness.findings import DEFECT, INACCURACY
 from lossfuzz.harness.histogram import INFINITE_BIN, upper_edge
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.comparison import CellComparison, Change, Comparison
+from lossfuzz.strategies.recipes import planned_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -181,22 +181,21 @@ def _samples(plan: dict[str, Any], summary: Summary) -> Pair:
     one = _plans(plan)[0]
     reduced = summary.loss_ulp.total < summary.judged
     correlation = 1.0 if reduced else CORRELATION
-    counts = _effective(tuple(one["shapes"]), len(one["families"]), summary.rows, correlation)
+    shapes = tuple(tuple(map(int, text.split("x"))) for text in one["shapes"])
+    counts = _effective(tuple(one["families"]), shapes, summary.rows, correlation)
     judged = summary.judged / summary.rows if summary.rows else 0.0
     return counts[0] * judged, counts[1] * judged
 
 
 @functools.cache
-def _effective(shapes: tuple[str, ...], families: int, rows: int, correlation: float) -> Pair:
-    """The numbers for the batches that a plan makes: every family, then every shape, again."""
-    sizes: list[tuple[int, int]] = []
-    planned = 0
-    for turn in itertools.count():
-        if planned >= rows:
-            break
-        lengths = [int(part) for part in shapes[turn // families % len(shapes)].split("x")]
-        planned += math.prod(lengths[:-1])
-        sizes.append((math.prod(lengths[:-1]), math.prod(lengths)))
+def _effective(
+    families: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], rows: int, correlation: float
+) -> Pair:
+    """The numbers for the batches that a plan makes, of rows and of their components."""
+    sizes = [
+        (math.prod(shape[:-1]), math.prod(shape))
+        for _, shape in planned_batches(families, shapes, rows)
+    ]
     weights = np.array(sizes or [(1, 1)], np.float64)
     inflation = correlation + (1 - correlation) / weights[:, :1]
     found = weights.sum(0) ** 2 / (weights**2 * inflation).sum(0)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.baseline import StoredCheck
+from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +123,7 @@ class CheckRecord:
         error = f"largest error {self.largest_ulp:.3g} ULP ({self.largest_units:.3g} u)"
         where = ", ".join(" ".join(names) for names in (self.formats, self.modes, self.devices))
         return (
-            f"{self.loss} as {self.against}: {self.verdict}; {where}, {self.rows:,} rows, "
+            f"{self.loss} as {self.against}: {self.verdict}; {where}, {amount(self.rows, 'row')}, "
             f"{error if self.rows else 'not measured'}, {self.seconds:.1f} s"
         )
 

@@ -12,26 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.campaign.outcome import merged
-from lossfuzz.campaign.store import FILE, Store
+from lossfuzz import stored
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.losses import targets
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.prepared import prepare
-from lossfuzz.plan import Plan
-from lossfuzz.record import read_record
+from lossfuzz.reports.words import amount
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RESULTS = "results.json"
+_OF_A_CHECK = (
+    "a finding of lossfuzz.check lies in no folder: write json.dumps(defect.finding.to_json()) of "
+    "the LossDefect that was raised to a file, then 'lossfuzz replay FILE'; pytest's "
+    "--lossfuzz-save FILE keeps those of all tests, then 'lossfuzz replay FILE#ID'"
+)
+
 DEFAULT_FOLDER = Path("lossfuzz-report")
 
 _EXPECTED = (
-    "expected FOLDER#ID or FOLDER#NUMBER, as reports print them, a file with one finding's JSON "
-    "record, or - for standard input"
+    "expected FOLDER#ID or FOLDER#NUMBER, as reports print them, FILE#ID of what pytest's "
+    "--lossfuzz-save wrote, a file with one finding's JSON record, or - for standard input"
 )
 _HEXADECIMAL = set("0123456789abcdef")
 _CAUSE = "cause-"
@@ -64,7 +67,8 @@ def recorded(name: str) -> Recorded:
     """The finding of that name.
 
     Args:
-        name: ``FOLDER#KEY`` or ``results.json#KEY``, whose key is an id or its first digits, four
+        name: ``FOLDER#KEY`` or ``results.json#KEY``, or a file that pytest's ``--lossfuzz-save``
+            wrote and a key, whose key is an id or its first digits, four
             at the least; or the place among the worst findings; or ``cause-`` and the place among
             the causes, both counted from 1; an id alone, of the usual folder; a file; or ``-``.
 
@@ -75,18 +79,29 @@ def recorded(name: str) -> Recorded:
         return _of_text(sys.stdin.read(), "standard input")
     place, separator, key = name.rpartition("#")
     if not separator and set(name) <= _HEXADECIMAL and not Path(name).exists():
-        place, key = str(DEFAULT_FOLDER), name
-    elif not separator:
+        return _of_usual_folder(name)
+    if not separator:
         return _of_file(Path(name))
-    results = _results(Path(place))
+    return _of_place(place, key)
+
+
+def _of_place(place: str, key: str) -> Recorded:
+    results = stored.record(Path(place), _EXPECTED)
     return Recorded(
         finding=_chosen(results, key, place), environment=results.get("environment") or {}
     )
 
 
+def _of_usual_folder(key: str) -> Recorded:
+    try:
+        return _of_place(str(DEFAULT_FOLDER), key)
+    except UsageError as error:
+        raise UsageError(f"{error}; {_OF_A_CHECK}") from None
+
+
 def _of_file(path: Path) -> Recorded:
     if path.is_dir():
-        results = _results(path)
+        results = stored.record(path, _EXPECTED)
         raise UsageError(f"{str(path)!r} is a folder of many findings: {_listed(results, path)}")
     try:
         text = path.read_text(encoding="utf-8")
@@ -102,31 +117,14 @@ def _of_text(text: str, name: str, path: Path | None = None) -> Recorded:
         record = json.loads(text)
     except ValueError:
         raise UsageError(f"{name} is no JSON: {_EXPECTED}") from None
-    if isinstance(record, dict) and "worst" in record:
-        raise UsageError(f"{name} holds many findings: {_listed(record, path or Path(RESULTS))}")
+    if isinstance(record, dict) and ("worst" in record or "checks" in record):
+        if path is None:
+            raise UsageError(f"{name} holds many findings: give the file's name, as FILE#ID")
+        results = stored.record(path, _EXPECTED)
+        raise UsageError(f"{name} holds many findings: {_listed(results, path)}")
     if not isinstance(record, dict) or "kind" not in record:
         raise UsageError(f"{name} holds no finding: {_EXPECTED}")
     return Recorded(finding=_read(record), environment={})
-
-
-def _results(place: Path) -> dict[str, Any]:
-    """What a run left behind, as JSON's types: of its results, else of its campaign's store."""
-    path = place / RESULTS if place.is_dir() else place
-    if place.is_dir() and not path.exists() and (place / FILE).exists():
-        store = Store.open(place)
-        try:
-            return merged(store, Plan.from_json(store.fact("plan"))).to_json()
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"the campaign in {str(place)!r} cannot be read: {error}") from None
-        finally:
-            store.close()
-    try:
-        record = read_record(path, ("worst",), _EXPECTED)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not isinstance(record["worst"], list):
-        raise UsageError(f"{str(path)!r} holds no results: {_EXPECTED}")
-    return record
 
 
 def _chosen(results: dict[str, Any], key: str, place: str) -> Finding:
@@ -154,8 +152,8 @@ def _chosen(results: dict[str, Any], key: str, place: str) -> Finding:
     near = difflib.get_close_matches(key.lower(), by_id, _SHOWN, 0.5)
     told = f"; near ones: {', '.join(near)}" if near else ""
     raise UsageError(
-        f"no finding {key!r} in {place!r}, which has {len(by_id)}, {len(worst)} of them numbered "
-        f"and {len(causes)} causes{told}: {_listed(results, Path(place))}"
+        f"no finding {key!r} in {place!r}, which has {len(by_id)}, {len(worst)} of them numbered, "
+        f"and {amount(len(causes), 'cause')}{told}: {_listed(results, Path(place))}"
     )
 
 

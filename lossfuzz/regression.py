@@ -20,6 +20,7 @@ from lossfuzz.harness.results import CellResult, RunResult
 from lossfuzz.reports import assertion
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.tables import number, share
+from lossfuzz.reports.words import amount
 from lossfuzz.shrinking import shrunk
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _kinds(result: CellResult) -> list[str]:
 
 def _rows_of(result: CellResult, kind: str) -> str:
     count = result.summary.defects.get(kind, 0)
-    return f", {count:,} of {result.summary.judged:,} rows" if count else ""
+    return f", {count:,} of {amount(result.summary.judged, 'row')}" if count else ""
 
 
 def _worse(cell: CellComparison, then: CellResult, now: CellResult) -> Iterator[str]:

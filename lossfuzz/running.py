@@ -30,13 +30,31 @@ Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all (0 when time is the budget), and what runs now."""
 
 
-def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) -> RunResult:
+Keep = Callable[[RunResult], None]
+"""Given what a run has measured so far, now and then while it goes on."""
+
+KEEP_SECONDS = 30.0
+"""From one time to the next that results so far are kept, at the least."""
+
+_FIRST_KEEP_SECONDS = 5.0
+_MOST_KEEPING = 0.05
+"""Share of a run's time that keeping its results may take."""
+
+
+def run(
+    plan: Plan,
+    *,
+    logical_cpus: int = 1,
+    progress: Progress | None = None,
+    keep: Keep | None = None,
+) -> RunResult:
     """Carry out a plan in this process; Ctrl-C ends it early, with what was measured until then.
 
     Args:
         plan: what to run.
         logical_cpus: how many CPU devices TensorFlow shall show.
         progress: told of every batch.
+        keep: given the results so far, every half minute or so; they say that they are not all.
 
     Raises:
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
@@ -45,48 +63,79 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
     started = time.perf_counter()
     tf = start_tensorflow(logical_cpus=logical_cpus)
     chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
-    campaign = _Run(replace(plan, devices=tuple(dict.fromkeys(chosen))))
+    campaign = _Run(
+        replace(plan, devices=tuple(dict.fromkeys(chosen))),
+        progress or (lambda *_: None),
+        keep or (lambda _: None),
+    )
     campaign.measuring.spend("start", started)
-    interrupted = False
+    interrupted = True
     try:
         campaign.measuring.find_routes(campaign.results)
-        campaign.measure_all(progress or (lambda *_: None))
+        campaign.measure_all()
         campaign.shrink_findings()
         campaign.find_cliffs()
         campaign.audit_findings()
+        interrupted = False
     except KeyboardInterrupt:
-        interrupted = True
+        pass
     campaign.measuring.spend("total", started)
-    return RunResult(
-        plan=campaign.plan.to_json(),
-        environment={"versions": versions(), "devices": devices(tf)},
-        cells=campaign.results,
-        worst=campaign.worst(),
-        causes=causes_of(campaign.results, campaign.small),
-        interrupted=interrupted,
-        reference_rows=campaign.measuring.reference_rows,
-        seconds=campaign.measuring.seconds,
-    )
+    return campaign.result(interrupted=interrupted)
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, progress: Progress, keep: Keep) -> None:
         self.plan = plan
         self.results = [CellResult(cell) for cell in plan.cells()]
         self.measuring = Measuring()
         self.small: dict[str, Finding] = {}
+        self._progress, self._keep = progress, keep
+        self._next_keep = time.perf_counter() + _FIRST_KEEP_SECONDS
+        self._batches, self._total = 0, plan.batches() or 0
 
-    def measure_all(self, progress: Progress) -> None:
+    def result(self, *, interrupted: bool) -> RunResult:
+        """What was measured so far."""
+        return RunResult(
+            plan=self.plan.to_json(),
+            environment={"versions": versions(), "devices": devices(start_tensorflow())},
+            cells=self.results,
+            worst=self.worst(),
+            causes=causes_of(self.results, self.small),
+            interrupted=interrupted,
+            reference_rows=self.measuring.reference_rows,
+            seconds=self.measuring.seconds,
+            progress=self._done() if interrupted else "",
+        )
+
+    def _done(self) -> str:
+        """How much was measured, in a sentence."""
+        if self._total and self._batches == self._total:
+            return "all batches were measured, and what they showed was not all followed up"
+        of = f" of {self._total:,}" if self._total else ""
+        are = "was" if self._batches == 1 else "were"
+        noun = "batch" if (self._total or self._batches) == 1 else "batches"
+        return f"{self._batches:,}{of} {noun} {are} measured"
+
+    def _go_on(self, what: str) -> None:
+        """Tell what comes next, and hand over what there is, if it is time to."""
+        self._progress(self._batches, self._total, what)
+        started = time.perf_counter()
+        if started >= self._next_keep:
+            self._keep(self.result(interrupted=True))
+            now = time.perf_counter()
+            self._next_keep = now + max(KEEP_SECONDS, (now - started) / _MOST_KEEPING)
+            self.measuring.spend("keep", started)
+
+    def measure_all(self) -> None:
         """Run batches in rounds over the formats, until the budget is spent."""
         deadline = time.perf_counter() + (self.plan.seconds or math.inf)
-        total = self.plan.batches() or 0
         searches = Searches(self.plan, self.results)
         for done, (number, recipe) in enumerate(self._recipes()):
             if done and time.perf_counter() > deadline:
                 break
-            progress(done, total, f"{recipe.format} {recipe.family}")
+            self._go_on(f"{recipe.format} {recipe.family}")
             if done % len(self.plan.formats) == 0:
                 searches.start(number)
             self.measuring.measure_batch(recipe, self.results, learn=searches.learn)
@@ -94,7 +143,7 @@ class _Run:
                 self.measuring.measure_batch(mutant, results, learn=searches.learn, counted=False)
                 if time.perf_counter() > deadline:
                     break
-        progress(1, 1, "shrinking findings")
+            self._batches = done + 1
 
     def _recipes(self) -> Iterator[tuple[int, Recipe]]:
         """The plan's recipes with their numbers within each format."""
@@ -113,6 +162,7 @@ class _Run:
         started = time.perf_counter()
         by_name = {result.cell.name: result for result in self.results}
         for finding in findings_to_shrink(self.results, worst_findings(self.results)):
+            self._go_on("shrinking findings")
             result = by_name[finding.cell_name]
             others = self._other_modes(result) if finding.kind == kinds.MODE_DISAGREEMENT else {}
             runner = self.measuring.runner(result)
@@ -123,6 +173,7 @@ class _Run:
         """Find the exact margins at which cells with such defects break."""
         started = time.perf_counter()
         for result in cells_to_walk(self.results):
+            self._go_on("walking to cliffs")
             find_cliffs(result, self.measuring.runner(result))
         self.measuring.spend("cliffs", started)
 
@@ -139,6 +190,7 @@ class _Run:
     def audit_findings(self) -> None:
         """Check the exact values of all findings that are kept."""
         started = time.perf_counter()
+        self._go_on("auditing findings")
         kept = [finding for result in self.results for finding in result.findings.values()]
         self.measuring.reference_rows["audited"] += audit_findings([*kept, *self.small.values()])
         self.measuring.spend("audit", started)

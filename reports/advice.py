@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.reports.tables import verdict_of
+from lossfuzz.harness.cliffs import first_defect
+from lossfuzz.harness.findings import DEFECT, GRADIENT_COLLAPSE
+from lossfuzz.reports.cliffs import margin_text
+from lossfuzz.reports.tables import share, verdict_of
+from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +67,7 @@ def advice(results: Sequence[CellResult]) -> str:
     parts = []
     if sound:
         rows = sum(one.summary.judged for path in sound for one in by_path[path])
-        parts.append(f"Use {_joined(sound)}: no defect in {rows:,} judged rows.")
+        parts.append(f"Use {_joined(sound)}: no defect in {amount(rows, 'judged row')}.")
     if partly:
         parts.append(f"Mind where they run: {_grouped(partly)}.")
     if broken:
@@ -95,23 +97,23 @@ def _where(defective: Sequence[CellResult]) -> str:
 def _worst_figure(defective: Sequence[CellResult]) -> str:
     """The figure that says most: where the gradient is lost, else the commonest defect."""
     designed = ", as documented" if all(one.summary.designed for one in defective) else ""
-    margin = min(one.summary.vanishing_margin for one in defective)
-    if margin < math.inf:
-        return f"gradient lost from margin {margin:.4g} on{designed}"
-    kind, share = max(
+    lost = [(first_defect(one.cliffs, GRADIENT_COLLAPSE), one.cell.format) for one in defective]
+    margins = [(cliff.margin, margin_text(cliff, fmt)) for cliff, fmt in lost if cliff is not None]
+    if margins:
+        return f"gradient lost from margin {min(margins)[1]} on{designed}"
+    kind, rate = max(
         ((kind, one.summary.rate(kind)) for one in defective for kind in one.summary.defects),
         key=lambda pair: pair[1],
         default=("", 0.0),
     )
-    if not share:  # no counted row shows it, only those of a search
+    if not rate:  # no counted row shows it, only those of a search
         found = dict.fromkeys(
             kind for one in defective for kind, tier in one.findings if tier == DEFECT
         )
         return _joined(list(found)) + designed
-    return f"{kind} in up to {100 * share:.2g} % of rows{designed}"
+    return f"{kind} in up to {share(rate)} of rows{designed}"
 
 
 def _joined(names: Sequence[str]) -> str:
-    if len(names) > _MOST_NAMES:
-        names = [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} more"]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    most = _MOST_NAMES - 1 if len(names) > _MOST_NAMES else 0
+    return listing(names, most=most, last="and")

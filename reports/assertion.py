@@ -10,6 +10,7 @@ from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,9 @@ def _listed_others(others: Sequence[Finding]) -> str:
         kinds.setdefault(one.kind, []).append(f"{one.format} {one.mode}")
     parts = [f"{kind} in {', '.join(dict.fromkeys(cells))}" for kind, cells in kinds.items()]
     hidden = len(parts) - _MOST_OTHERS
-    return "; ".join(parts[:_MOST_OTHERS]) + (f"; and {hidden} more kinds" if hidden > 0 else "")
+    return "; ".join(parts[:_MOST_OTHERS]) + (
+        f"; and {amount(hidden, 'more kind')}" if hidden > 0 else ""
+    )
 
 
 def numbers(values: Sequence[float], label: int) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cliffs import SIDES, ZERO_GRADIENT, CellCliffs, shortest
+from lossfuzz.harness.cliffs import SIDES, ZERO_GRADIENT, CellCliffs, first_defect, shortest
 from lossfuzz.harness.findings import DEFECT, INACCURACY
+from lossfuzz.harness.formats import BINARY32, BINARY64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,8 +28,13 @@ _HEADINGS = {
     kinds.NON_FINITE_GRADIENT: "gradient is not finite",
 }
 
-COLUMNS = ("path", "format", "modes", "side", *_HEADINGS.values())
-"""Column headings; the last ones hold the first margin, the shortest decimal that is exact."""
+_PLATEAU = "loss stops at"
+
+COLUMNS = ("path", "format", "modes", "side", *_HEADINGS.values(), _PLATEAU)
+"""Column headings; the last but one hold the first margin, the shortest decimal that is exact.
+
+The last one holds the value that the loss has once it stops growing.
+"""
 
 NONE = "-"
 
@@ -55,7 +63,7 @@ def cliff_rows(found: Sequence[CellCliffs]) -> list[CliffRow]:
         head = (cell.path.name, cell.format.dtype_name, modes)
         if one.unavailable is not None:
             rows.append(
-                CliffRow(texts=(*head, one.unavailable, *[NONE] * len(_HEADINGS)), tier="")
+                CliffRow(texts=(*head, one.unavailable, *[NONE] * (len(_HEADINGS) + 1)), tier="")
             )
             continue
         sides = [side for side in SIDES if any(cliff.side == side for cliff in one.cliffs)]
@@ -76,17 +84,40 @@ def _by_agreement(found: Sequence[CellCliffs]) -> list[tuple[str, CellCliffs]]:
 
 def _row(head: tuple[str, str, str], side: str, one: CellCliffs) -> CliffRow:
     here = {cliff.kind: cliff for cliff in one.cliffs if cliff.side == side}
-    texts = [_margin(here.get(kind), one.cell.format) for kind in _HEADINGS]
+    texts = [margin_text(here.get(kind), one.cell.format) for kind in _HEADINGS]
+    texts.append(_plateau_text(here.get(kinds.SATURATION)))
     tiers = {cliff.tier for cliff in here.values()}
     worst = DEFECT if DEFECT in tiers else INACCURACY if tiers else ""
     return CliffRow(texts=(*head, side, *texts), tier=worst)
 
 
-def _margin(cliff: Cliff | None, fmt: FloatFormat) -> str:
+def margin_text(cliff: Cliff | None, fmt: FloatFormat) -> str:
+    """A cliff's margin, in brackets for an inaccuracy, with a question mark if not confirmed."""
     if cliff is None:
         return NONE
     text = shortest(cliff.margin, fmt) + ("" if cliff.confirmed else "?")
     return text if cliff.tier == DEFECT else f"({text})"
+
+
+def _plateau_text(cliff: Cliff | None) -> str:
+    """The loss at which a cell stops growing, in as few digits as its format needs."""
+    if cliff is None:
+        return NONE
+    value = cliff.at.loss
+    narrow = float(BINARY32.cast(np.array([value]))[0]) == value
+    return shortest(value, BINARY32 if narrow else BINARY64) + ("" if cliff.confirmed else "?")
+
+
+def begins_text(cliffs: Iterable[Cliff], kind: str, fmt: FloatFormat) -> str:
+    """Where a kind begins as a defect while the target loses, as the table of cliffs tells it.
+
+    Args:
+        cliffs: that were walked; without any there is no figure.
+        kind: of `CLIFF_KINDS`; of a saturation the loss's value is told instead of the margin.
+        fmt: of the logits.
+    """
+    cliff = first_defect(cliffs, kind)
+    return _plateau_text(cliff) if kind == kinds.SATURATION else margin_text(cliff, fmt)
 
 
 def legend(found: Iterable[CellCliffs]) -> list[str]:
@@ -94,7 +125,8 @@ def legend(found: Iterable[CellCliffs]) -> list[str]:
     sides = {cliff.side for one in found for cliff in one.cliffs}
     figures = (
         "Each figure is the first margin m that shows it, the number just below does not; in "
-        "brackets, where only a relative error sees it."
+        "brackets, where only a relative error sees it. What stands below 'loss stops at' is no "
+        "margin, but the loss that it has from where it stops growing on."
     )
     return [
         *(f"{side}: {SIDES[side]}" for side in SIDES if side in sides),

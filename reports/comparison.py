@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.findings import INACCURACY, json_number
 from lossfuzz.reports.tables import number, share
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -212,17 +213,16 @@ def verdict(comparison: Comparison) -> str:
     """The comparison in one sentence."""
     count = Counter(cell.status for cell in comparison.cells)
     if comparison.identical:
-        return f"identical: {count[UNCHANGED]} cells gave the same figures on the same rows."
+        cells = amount(count[UNCHANGED], "cell")
+        return f"identical: {cells} gave the same figures on the same rows."
     changes = [
         change for cell in comparison.cells for change in cell.changes if change.direction != NOISE
     ]
     news = Counter(change.news for change in changes)
-    got = "cell" if count[WORSE] == 1 else "cells"
-    kinds = "kind" if news[NEW] == 1 else "kinds"
-    text = f"{count[WORSE]} {got} got worse, {count[BETTER]} better, "
+    text = f"{amount(count[WORSE], 'cell')} got worse, {count[BETTER]} better, "
     text += f"{count[CHANGED]} changed a little, " if count[CHANGED] else ""
     text += f"{count[UNCHANGED]} unchanged; "
-    text += f"{news[NEW]} new {kinds} of finding, {news[VANISHED]} vanished"
+    text += f"{amount(news[NEW], 'new kind')} of finding, {news[VANISHED]} vanished"
     for status in (NOW_UNAVAILABLE, NOW_AVAILABLE, ONLY_BEFORE, ONLY_AFTER, UNMEASURED):
         text += f"; {count[status]} {status}" if count[status] else ""
     routes = sum(cell.other_route for cell in comparison.cells)
@@ -238,18 +238,22 @@ def notes(comparison: Comparison) -> list[str]:
     lines = []
     if same and not comparison.identical:
         lines.append(
-            f"{same} cells were compared on the same rows, where every difference is real."
+            f"{amount(same, 'cell')} {verb(same, 'was', 'were')} compared on the same rows, where "
+            "every difference is real."
         )
-    if same < len(compared):
+    other = len(compared) - same
+    if other:
         least = comparison.smallest_new_share
         told = f"from {share(least)} of the rows on" if least <= 1 else "in no case"
         lines.append(
-            f"{len(compared) - same} cells were compared on different rows (seeds "
-            f"{comparison.seeds[0]} and {comparison.seeds[1]}), whose rows "
-            f"count as {comparison.samples} independent ones or more: a kind that was not there "
+            f"{amount(other, 'cell')} {verb(other, 'was', 'were')} compared on different rows "
+            f"(seeds {comparison.seeds[0]} and {comparison.seeds[1]}), whose rows count as "
+            f"{amount(comparison.samples, 'independent one')} or more: a kind that was not there "
             f"before is told from noise {told}. The same seed and shapes tell every difference."
         )
     noise = sum(one.direction == NOISE for cell in comparison.cells for one in cell.changes)
     if noise:
-        lines.append(f"{noise} kinds of finding came or went too rarely to be told from noise.")
+        lines.append(
+            f"{amount(noise, 'kind')} of finding came or went too rarely to be told from noise."
+        )
     return lines

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import by_loss, recommended
+from lossfuzz.reports.words import listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ def headline(result: RunResult) -> list[str]:
     designed = sum(one.summary.designed for one in measured)
     if designed:
         sentences.append(
-            f"In {designed} of the defective cells all is as the path documents: its formula, "
+            f"In {designed:,} of the defective cells all is as the path documents: its formula, "
             "such as one with a clip, is what breaks."
         )
     return sentences
@@ -52,9 +53,8 @@ def _losses(paths: dict[str, list[str]]) -> Iterator[str]:
 def _without(losses: Sequence[str]) -> str:
     if not losses:
         return ""
-    shown = ", ".join(losses[:3])
-    more = f" and {len(losses) - 3} more" if len(losses) > 3 else ""
-    return f"; {'this one has' if len(losses) == 1 else 'these have'} none: {shown}{more}."
+    have = "this one has" if len(losses) == 1 else "these have"
+    return f"; {have} none: {listing(losses, most=3)}."
 
 
 def _formats(measured: Sequence[CellResult]) -> str:
@@ -64,5 +64,13 @@ def _formats(measured: Sequence[CellResult]) -> str:
     told = []
     for fmt, cells in by_format.items():
         count = sum(tables.verdict_of(one) == "defective" for one in cells)
-        told.append(f"{100 * count / len(cells):.0f} % of the {fmt} cells")
+        told.append(f"{_percent(count, len(cells))} of the {fmt} cells")
     return f"Defects showed in {', '.join(told)}."
+
+
+def _percent(count: int, of: int) -> str:
+    """A share in whole percent; in digits where that would say none or all and is not."""
+    whole = f"{100 * count / of:.0f} %"
+    if whole in ("0 %", "100 %") and 0 < count < of:
+        return tables.share(count / of)
+    return whole if count else "none"

@@ -16,6 +16,7 @@ from lossfuzz.reports.html_matrix import matrix_of
 from lossfuzz.reports.page import figure, page
 from lossfuzz.reports.severity import counted
 from lossfuzz.reports.terminal import time_note
+from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,16 +90,18 @@ def _environment(result: RunResult) -> dict[str, Any]:
 def _plan(plan: dict[str, Any]) -> dict[str, Any]:
     """The choices that were made: lists as texts, but of the paths, which the page holds."""
     return {
-        name: _told(value) if isinstance(value, list) else value
+        name: _told(name, value) if isinstance(value, list) else value
         for name, value in plan.items()
         if value is not None
     }
 
 
-def _told(values: Sequence[Any]) -> str:
+def _told(name: str, values: Sequence[Any]) -> str:
+    if name == "paths" and len(values) > _LISTED:
+        return f"{len(values)}, those of the tables above"
     if any(isinstance(value, dict) for value in values):
-        return f"{len(values)} runs"
-    return f"{len(values)}, as above" if len(values) > _LISTED else ", ".join(map(str, values))
+        return amount(len(values), "run")
+    return listing([str(value) for value in values])
 
 
 def _cost(cost: CellCost) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.cliffs import ZERO_GRADIENT
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.histogram import (
     INFINITE_BIN,
@@ -18,6 +20,7 @@ from lossfuzz.harness.histogram import (
     upper_edge,
 )
 from lossfuzz.harness.stability import EDGES, INFINITE_LEVEL, LOWEST_LEVEL
+from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.page import Pool, figure
 from lossfuzz.reports.severity import severity_of
 
@@ -60,6 +63,7 @@ def _cell(result: CellResult, pools: dict[str, Pool]) -> dict[str, Any]:
     }
     if result.unavailable is not None:
         return {**record, "unavailable": result.unavailable}
+    told = functools.partial(_begins, result)
     measures = {"loss": summary.loss_ulp, "gradient": summary.gradient_ulp}
     return {
         **record,
@@ -70,9 +74,9 @@ def _cell(result: CellResult, pools: dict[str, Pool]) -> dict[str, Any]:
         "inaccuracies": {kind: count for kind, count in summary.inaccuracies.items() if count},
         "quantiles": {name: quantiles(summary, name) for name in measures},
         "mixed": [figure(summary.largest.get(f"{name}_mixed", math.nan)) for name in measures],
-        "vanishing": figure(summary.vanishing_margin),
-        "zero": figure(summary.zero_margin),
-        "plateau": figure(summary.plateau),
+        "vanishing": told(kinds.GRADIENT_COLLAPSE),
+        "zero": told(ZERO_GRADIENT),
+        "plateau": told(kinds.SATURATION),
         "bias": figure(summary.bias),
         "curves": [pools["curves"].place(curve(one)) for one in measures.values()],
         "octaves": [
@@ -81,6 +85,12 @@ def _cell(result: CellResult, pools: dict[str, Pool]) -> dict[str, Any]:
         "families": pools["families"].place(_families(summary, pools["octaves"])),
         "map": pools["maps"].place(summary.stability.to_json()),
     }
+
+
+def _begins(result: CellResult, kind: str) -> str:
+    """Where a kind begins, in the digits of `lossfuzz cliffs`; empty if it was not seen to."""
+    text = begins_text(result.cliffs, kind, result.cell.format)
+    return "" if text == NONE else text
 
 
 def quantiles(summary: Summary, measure: str) -> list[float | str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.reports.advice import by_loss
 from lossfuzz.reports.severity import Severity, counted, severity_of
+from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def _share(cells: Sequence[CellResult]) -> Share | None:
         parts.append((severity.name, 100 * done / len(cells), 100 * (done + count) / len(cells)))
         told.append(f"{count} {severity.label}")
         done += count
-    return Share(parts=tuple(parts), label=f"of {len(cells)} paths: {', '.join(told)}")
+    return Share(parts=tuple(parts), label=f"of {amount(len(cells), 'path')}: {listing(told)}")
 
 
 def _column(result: CellResult) -> Column:

@@ -13,6 +13,7 @@ from lossfuzz.reports.markdown_text import Part, code, comment, escaped, folded,
 from lossfuzz.reports.severity import INACCURATE, SOUND, UNAVAILABLE, severity_of
 from lossfuzz.reports.snippet import snippet
 from lossfuzz.reports.terminal import time_note
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,10 +65,12 @@ def _matrix(result: RunResult) -> Iterator[Part]:
     for loss, rows in losses.items():
         cells = [one for one in result.cells if one.cell.path.loss.name == loss]
         count = sum(tables.verdict_of(one) == "defective" for one in cells)
-        title = f"{loss}: {count} of {len(cells)} cells with defects"
+        title = f"{loss}: {count} of {amount(len(cells), 'cell')} with defects"
         text = table(columns, rows[:_LONGEST_TABLE])
         if len(rows) > _LONGEST_TABLE:
-            text += f"\n\n*{len(rows) - _LONGEST_TABLE} rows of this table are left out.*"
+            hidden = len(rows) - _LONGEST_TABLE
+            are = verb(hidden, "is", "are")
+            text += f"\n\n*{amount(hidden, 'row')} of this table {are} left out.*"
         yield Part(
             name=f"the table of {loss}",
             rank=2,
@@ -152,8 +155,9 @@ def _causes(causes: Sequence[Cause]) -> Part:
     ]
     text = table(_CAUSE_COLUMNS, rows[:_SHOWN_CAUSES])
     if len(rows) > _SHOWN_CAUSES:
-        text += f"\n\n*{len(rows) - _SHOWN_CAUSES} causes are left out.*"
-    return Part(name="causes", text=folded(f"{len(rows)} causes of defects", text))
+        hidden = len(rows) - _SHOWN_CAUSES
+        text += f"\n\n*{amount(hidden, 'cause')} {verb(hidden, 'is', 'are')} left out.*"
+    return Part(name="causes", text=folded(f"{amount(len(rows), 'cause')} of defects", text))
 
 
 def _environment(result: RunResult) -> str:

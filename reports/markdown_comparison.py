@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.reports import comparison as tables
 from lossfuzz.reports.markdown_text import Part, comment, escaped, folded, listed, table
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,16 +39,17 @@ def _parts(found: Comparison, names: tuple[str, str]) -> Iterator[Part]:
     if rows:
         text = table(tables.COLUMNS, rows[:_LONGEST_TABLE])
         if len(rows) > _LONGEST_TABLE:
-            text += f"\n\n*{len(rows) - _LONGEST_TABLE} rows of this table are left out.*"
+            hidden = len(rows) - _LONGEST_TABLE
+            are = verb(hidden, "is", "are")
+            text += f"\n\n*{amount(hidden, 'row')} of this table {are} left out.*"
         if len(rows) > _SHORT_TABLE:
-            text = folded(f"{len(rows)} differences, the worse ones first", text)
+            text = folded(f"{amount(len(rows), 'difference')}, the worse ones first", text)
         yield Part(name="the table of differences", text=text)
     routes = tables.route_lines(found)
     if routes:
-        yield Part(
-            name="routes",
-            text=folded(f"{len(routes)} paths take another route", listed(routes)),
-        )
+        take = verb(len(routes), "takes", "take")
+        title = f"{amount(len(routes), 'path')} {take} another route"
+        yield Part(name="routes", text=folded(title, listed(routes)))
     notes = tables.notes(found)
     if notes:
         yield Part(name="notes", text=listed(notes))

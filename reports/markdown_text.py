@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lossfuzz.reports.words import listing
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -98,6 +100,6 @@ def comment(parts: Iterable[Part], *, most: int = MOST_CHARACTERS) -> str:
     missing = [part.name for place, part in enumerate(ordered) if place not in fitting]
     if missing:
         names = list(dict.fromkeys(map(shortened, missing)))
-        told = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        told = listing(names, most=4)
         kept.append(f"*Left out, since a comment holds so much and no more: {escaped(told)}.*")
     return "\n\n".join(kept)

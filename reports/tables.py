@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.cliffs import ZERO_GRADIENT, first_defect
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.reports.cliffs import NONE, begins_text
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,10 +74,18 @@ def number(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A rate in percent."""
+    """A rate in percent, such as ``14 %``; all of it only where it is all."""
     if math.isnan(value):
         return "-"
-    return "0" if value == 0 else f"{100 * value:.2g} %"
+    if value == 0:
+        return "0"
+    if _NEARLY_ALL <= value < 1:
+        return f"{100 * value:.3g} %" if value < _ALMOST_ALL else "over 99.9 %"
+    return "100 %" if value == 1 else f"{100 * value:.2g} %"
+
+
+_NEARLY_ALL, _ALMOST_ALL = 0.99, 0.9995
+"""Shares that two and three digits would round to all."""
 
 
 def verdict_of(result: CellResult) -> str:
@@ -125,15 +136,11 @@ def _texts(result: CellResult) -> tuple[str, ...]:
         number(summary.bias) if summary.bias else "-",
         share(non_finite),
         share(collapsed),
-        _first(summary.vanishing_margin),
-        _first(summary.plateau),
+        begins_text(result.cliffs, kinds.GRADIENT_COLLAPSE, result.cell.format),
+        begins_text(result.cliffs, kinds.SATURATION, result.cell.format),
         result.route.name if result.route else "-",
         verdict_of(result),
     )
-
-
-def _first(value: float) -> str:
-    return "-" if math.isinf(value) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def _quantiles(summary: Summary, measure: str) -> str:
@@ -157,42 +164,55 @@ def verdict(result: RunResult) -> str:
     defective = [one for one in measured if one.summary.defect_rows]
     rows = sum(one.summary.rows for one in measured)
     text = (
-        f"{len(defective)} of {len(measured)} cells showed defects in {rows:,} measured rows"
+        f"{len(defective):,} of {amount(len(measured), 'cell')} showed defects in "
+        f"{amount(rows, 'measured row')}"
         if defective
-        else f"no defect in {rows:,} measured rows of {len(measured)} cells"
+        else f"no defect in {amount(rows, 'measured row')} of {amount(len(measured), 'cell')}"
     )
     missing = len(result.cells) - len(measured)
-    return text + (f"; {missing} cells were unavailable" if missing else "") + "."
+    told = (
+        f"; {amount(missing, 'cell')} {verb(missing, 'was', 'were')} unavailable"
+        if missing
+        else ""
+    )
+    return f"{text}{told}."
 
 
 def inaccuracy_note(result: RunResult) -> str:
     """What inaccuracies are, and how many cells without defects showed some."""
     count = sum(verdict_of(one) == "inaccurate" for one in result.cells)
     return (
-        f"{count} cells showed inaccuracies only: relative errors that ULP see and training does "
-        "not, such as a loss of 0 where the exact one is 2e-9."
+        f"{amount(count, 'cell')} showed inaccuracies only: relative errors that ULP see and "
+        "training does not, such as a loss of 0 where the exact one is 2e-9."
     )
 
 
 def saturation_note(results: Iterable[CellResult]) -> list[str]:
     """One line for each route and format in which plain softmax cross-entropy saturates: where.
 
-    Other losses stop elsewhere on the same route: their places are in the table.
+    The figures are those of the walked cliffs; other losses stop elsewhere on the same route:
+    their places are in the table.
     """
-    places: dict[tuple[str, str], list[float]] = {}
+    places: dict[tuple[str, str], list[CellResult]] = {}
     for result in results:
-        summary = result.summary
         plain = result.cell.path.loss is SOFTMAX_CROSS_ENTROPY
-        if plain and result.route is not None and not math.isinf(summary.plateau):
+        if plain and result.route is not None and first_defect(result.cliffs, kinds.SATURATION):
             key = (result.route.name, result.cell.format.dtype_name)
-            here = [summary.plateau, summary.vanishing_margin, summary.zero_margin]
-            places[key] = [min(pair) for pair in zip(places.get(key, here), here, strict=True)]
-    return [
-        f"{route} in {fmt}: the loss stops at {_first(plateau)}"
-        + (f", the gradient vanishes from margin {_first(margin)} on" if margin < math.inf else "")
-        + (f" and is exactly 0 from {_first(zero)} on" if zero < math.inf else "")
-        for (route, fmt), (plateau, margin, zero) in places.items()
-    ]
+            places.setdefault(key, []).append(result)
+    return [_saturation(*key, found) for key, found in places.items()]
+
+
+def _saturation(route: str, dtype: str, found: Sequence[CellResult]) -> str:
+    cliffs = [cliff for one in found for cliff in one.cliffs]
+    stops, vanishes, zero = (
+        begins_text(cliffs, kind, found[0].cell.format)
+        for kind in (kinds.SATURATION, kinds.GRADIENT_COLLAPSE, ZERO_GRADIENT)
+    )
+    return (
+        f"{route} in {dtype}: the loss stops at {stops}"
+        + (f", the gradient vanishes from margin {vanishes} on" if vanishes != NONE else "")
+        + (f" and is exactly 0 from {zero} on" if NONE not in (vanishes, zero) else "")
+    )
 
 
 def finding_title(finding: Finding) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.cliffs import first_defect
+from lossfuzz.harness.findings import GRADIENT_COLLAPSE
 from lossfuzz.harness.histogram import INFINITE_BIN, upper_edge
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import paragraphs
@@ -135,8 +137,9 @@ def scalars(result: CellResult) -> dict[str, float]:
     for name in ("loss", "gradient"):
         if f"{name}_mixed" in summary.largest:
             found[f"largest error of the {name} in u"] = summary.largest[f"{name}_mixed"]
-    if math.isfinite(summary.vanishing_margin):
-        found["margin where the gradient vanishes"] = summary.vanishing_margin
+    vanishing = first_defect(result.cliffs, GRADIENT_COLLAPSE)
+    if vanishing is not None:
+        found["margin where the gradient vanishes"] = vanishing.margin
     return found
 
 

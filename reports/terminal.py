@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
+from lossfuzz.reports.grid import Column, Line
+from lossfuzz.reports.grid import show as show_grid
 from lossfuzz.reports.routes import route_changes
 from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,9 +45,9 @@ def show(result: RunResult, console: Console) -> None:
     """Print tables, worst findings and verdict."""
     for loss, cells in advice.by_loss(result.cells).items():
         for device in dict.fromkeys(one.cell.device for one in cells):
-            console.print(_cell_table(loss, cells, device))
+            _show_cells(loss, cells, device, console)
     if len(versions.subjects_of(result.cells)) > 1:
-        console.print(_version_table(result))
+        _show_versions(result, console)
     _show_findings(result.worst, console)
     console.print(Text(tables.verdict(result), style="bold"))
     for line in tables.saturation_note(result.cells):
@@ -106,49 +107,63 @@ def time_note(result: RunResult) -> str:
         )
     spent = f"{total:.1f} s{where}; " if total else ""  # not known of a campaign that still runs
     return (
-        f"{spent}reference of {rows['rows']:,} rows: {rows['extended']} went to "
-        f"extended precision, {rows['mpmath']} to mpmath, {rows['audited']:,} were audited by "
-        "mpmath without a disagreement."
+        f"{spent}reference of {amount(rows['rows'], 'row')}: {rows['extended']:,} went to "
+        f"extended precision, {rows['mpmath']:,} to mpmath; mpmath audited {rows['audited']:,} "
+        "without a disagreement."
     )
 
 
 _COUNTED = ("rows", "extended", "mpmath", "audited")
 
 
-def _version_table(result: RunResult) -> Table:
+def _show_versions(result: RunResult, console: Console) -> None:
     """Subjects side by side; rows on which they differ stand out."""
     subjects = versions.subjects_of(result.cells)
     names = versions.headings(subjects, result.environment)
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("path", "format", "modes", *map(escape, names)):
-        table.add_column(name, overflow="fold")
-    for row in versions.version_rows(result.cells):
-        texts = map(escape, (row.path, row.format, row.modes, *row.texts))
-        table.add_row(*texts, style="bold yellow" if row.differs else None)
-    return table
+    columns = [
+        *(Column(name=name, heading=name) for name in ("path", "format", "modes")),
+        *(Column(name=name, heading=name, least=_VERDICT_AND_ROUTE) for name in names),
+    ]
+    lines = [
+        Line(
+            texts=(row.path, row.format, row.modes, *row.texts),
+            style="bold yellow" if row.differs else "",
+        )
+        for row in versions.version_rows(result.cells)
+    ]
+    show_grid(console, columns, lines)
 
 
-def _cell_table(loss: str, cells: list[CellResult], device: str) -> Table:
-    table = Table(
-        title=f"{loss[0].upper()}{loss[1:]} on {device}",
-        title_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in tables.COLUMNS:
-        table.add_column(
-            _HEADINGS.get(column, column),
-            overflow="fold",
-            no_wrap=column not in ("path", "route"),
-            min_width=10 if column == "route" else None,
+_VERDICT_AND_ROUTE = 16
+
+
+def _show_cells(loss: str, cells: list[CellResult], device: str, console: Console) -> None:
+    columns = [
+        Column(
+            name=name,
+            heading=_HEADINGS.get(name, name),
+            least=_ROUTE if name == "route" else None,
+            rank=_LEAST_TELLING.index(name) + 1 if name in _LEAST_TELLING else 0,
         )
-    previous = None
-    for row in tables.cell_rows([one for one in cells if one.cell.device == device]):
-        style = _STYLES[row.verdict]
-        name = "" if row.path == previous else escape(row.path)
-        table.add_row(
-            name, *(escape(text) for text in row.texts[:-1]), Text(row.texts[-1], style=style)
-        )
-        previous = row.path
-    return table
+        for name in tables.COLUMNS
+    ]
+    lines = [
+        Line(texts=(row.path, *row.texts), styles={len(columns) - 1: _STYLES[row.verdict]})
+        for row in tables.cell_rows([one for one in cells if one.cell.device == device])
+    ]
+    show_grid(console, columns, lines, title=f"{loss[0].upper()}{loss[1:]} on {device}")
+
+
+_ROUTE = 10
+_LEAST_TELLING = (
+    "gradient ULP",
+    "loss ULP",
+    "vanishes at",
+    "saturates at",
+    "route",
+    "collapsed",
+    "non-finite",
+    "rounding ULP",
+    "bias by design",
+)
+"""Columns that a narrow terminal may lack, from the last to be left out to the first."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.findings import GRADIENT_COLLAPSE
+from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.tables import verdict_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,6 @@ def version_rows(results: Sequence[CellResult]) -> list[VersionRow]:
 def _text(result: CellResult) -> str:
     if result.unavailable is not None:
         return "unavailable"
-    margin = result.summary.vanishing_margin
-    lost = f", lost from {margin:.4g}" if margin < math.inf else ""
+    margin = begins_text(result.cliffs, GRADIENT_COLLAPSE, result.cell.format)
+    lost = f", lost from {margin}" if margin != NONE else ""
     return f"{verdict_of(result)}: {result.route.name if result.route else 'unknown'}{lost}"

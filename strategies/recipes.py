@@ -205,13 +205,7 @@ def planned_recipes(
     next. A pure function of its arguments; longer plans begin with shorter ones. NumPy draws
     them, not Hypothesis, whose draws depend on the constants in whatever modules are loaded.
     """
-    planned = 0
-    for turn in itertools.count():
-        if rows is not None and planned >= rows:
-            return
-        cycle, position = divmod(turn, len(families))
-        family = families[position]
-        shape = shapes[(position + cycle) % len(shapes)]
+    for turn, (family, shape) in enumerate(planned_batches(families, shapes, rows)):
         key = zlib.crc32(f"{fmt.name} {family} {shape}".encode())
         generator = np.random.default_rng([seed, key, turn])
         yield Recipe(
@@ -222,4 +216,17 @@ def planned_recipes(
             magnitude=float(np.round(generator.random() * 0.999, 3)),
             bounds=bounds,
         )
+
+
+def planned_batches(
+    families: Sequence[str], shapes: Sequence[tuple[int, ...]], rows: int | None = None
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Family and shape of every batch of a plan, in its order: the one place that knows it."""
+    planned = 0
+    for turn in itertools.count():
+        if rows is not None and planned >= rows:
+            return
+        cycle, position = divmod(turn, len(families))
+        shape = shapes[(position + cycle) % len(shapes)]
+        yield families[position], shape
         planned += math.prod(shape[:-1])

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.paths.path import LossPath
 
@@ -93,6 +94,7 @@ def imported(name: str) -> Loss:
     module, separator, attributes = name.partition(":")
     if not separator or not module or not attributes:
         raise ValueError(f"expected package.module:function, got {name!r}")
+    load_quietly()  # most such modules import TensorFlow, whose logs are in the way
     try:
         found: Any = importlib.import_module(module)
         for attribute in attributes.split("."):

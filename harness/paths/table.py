@@ -7,6 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.documented import clipped_mean
 from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
 from lossfuzz.harness.paths.models import model_paths
@@ -64,6 +65,7 @@ def path_named(name: str, table: tuple[LossPath, ...] = PATHS) -> LossPath:
     if own is not None:
         return own
     module, _, attribute = name.partition(":")
+    load_quietly()
     try:
         path = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -41,6 +42,37 @@ class SubjectTimeoutError(SubjectError):
     """A subject did not answer in time, and was killed."""
 
 
+def program_path(python: str) -> str:
+    """The absolute path of an interpreter that a user named: relative, with ``~``, or on PATH.
+
+    Symbolic links stay as they are: a virtual environment's interpreter is one, and finds its
+    packages by its own path.
+
+    Raises:
+        SubjectError: there is no such program.
+    """
+    try:
+        path = Path(python).expanduser()
+    except RuntimeError as error:
+        raise SubjectError(f"cannot start {python}: {error}") from None
+    if "/" not in python:
+        found = shutil.which(python)
+        if found is None:
+            raise SubjectError(
+                f"cannot start {python}: no program of that name is on PATH; expected an "
+                "interpreter's path or name"
+            )
+        path = Path(found)
+    if path.is_dir():
+        raise SubjectError(
+            f"cannot start {python}: it is a folder; expected an interpreter, such as "
+            f"{path / 'bin' / 'python'}"
+        )
+    if not path.exists():
+        raise SubjectError(f"cannot start {python}: No such file or directory")
+    return str(path.absolute())
+
+
 class SubjectProcess:
     """A running `server.py`.
 
@@ -56,15 +88,15 @@ class SubjectProcess:
             SubjectError: there is no such program.
         """
         self.python = python
+        program = program_path(python)
         self._timeout = 0.0
         self._deadline = 0.0
         self._received = bytearray()
         self.memory, self._errors = _nameless_file(), _nameless_file()
         fcntl.fcntl(self._errors, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
-        command = [str(Path(python).expanduser()) if "/" in python else python]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user named the program
-                [*command, server.__file__, str(self.memory)],
+                [program, server.__file__, str(self.memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

@@ -11,6 +11,7 @@ from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
 from lossfuzz.harness.cliffs import Cliff
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +55,13 @@ def merged(store: Store, plan: Plan) -> RunResult:
 def _progress(done: int, plan: Plan) -> str:
     total = count_of(plan) if plan.devices else None
     if total is None and plan.seconds is not None:
-        return f"{done:,} tasks are done, of as many as fit into {plan.seconds:g} s of measuring"
-    return f"{done:,} of {total:,} tasks are done" if total else "no task is done"
+        told = f"{amount(done, 'task')} {verb(done, 'is', 'are')} done"
+        return f"{told}, of as many as fit into {plan.seconds:g} s of measuring"
+    return (
+        f"{done:,} of {amount(total, 'task')} {verb(total, 'is', 'are')} done"
+        if total
+        else "no task is done"
+    )
 
 
 def cliffs_key(cell: Cell) -> str:

@@ -7,13 +7,13 @@ import fcntl
 import json
 import sqlite3
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import IO
 
 SCHEMA = 1
@@ -100,6 +100,13 @@ class Store:
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
+
+    def discard(self) -> None:
+        """Let the store go, and remove its file."""
+        path = Path(self._connection.execute("PRAGMA database_list").fetchone()[2])
+        self.close()
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
 
     def keep(self, name: str, value: Any) -> None:
         """Write one of the campaign's facts."""

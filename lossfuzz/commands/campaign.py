@@ -7,17 +7,17 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.coordinator import Coordinator
 from lossfuzz.campaign.engine import LocalEngine
 from lossfuzz.campaign.messages import Failed, Finished, Request
 from lossfuzz.campaign.outcome import joined, merged
-from lossfuzz.campaign.store import Store
+from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.commands.choices import make_writable
-from lossfuzz.commands.console import progress_bar
+from lossfuzz.commands.console import told_progress
+from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.subjects.process import SubjectError, program_path
 from lossfuzz.plan import Plan
 
 if TYPE_CHECKING:
@@ -30,27 +30,51 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     """A new campaign in the folder ``options.out``.
 
     Raises:
-        UsageError: the folder holds one already, or TensorFlow cannot be started.
+        UsageError: the folder holds one already, an interpreter is missing, or TensorFlow cannot
+            be started.
         AuditError: the exact reference was found wrong.
     """
+    try:  # workers run in another folder, and so may whoever goes on with the campaign
+        programs = [program_path(str(python)) for python in options.python or ()]
+    except SubjectError as error:
+        raise UsageError(str(error)) from None
     store = Store.create(options.out, plan.to_json())
     store.keep("logical_cpus", options.logical_cpus)
-    store.keep("programs", [str(python) for python in options.python or ()])
+    store.keep("programs", programs)
+    try:
+        _describe(store, options)
+    except _ImpossibleError:
+        store.discard()  # it holds nothing, and would stand in the way of the mended command
+        raise
     return _go_on(store, options)
 
 
+class _ImpossibleError(UsageError):
+    """A campaign asks for what this machine cannot give, now or later."""
+
+
 def resume_command(options: argparse.Namespace) -> int:
-    """``lossfuzz resume``: as ``run``."""
+    """``lossfuzz resume``: as ``run``.
+
+    Raises:
+        UsageError: the folder holds no campaign, or another process runs it.
+    """
     from lossfuzz.commands.run import AUDIT_FAILED, show_and_write
 
     if options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
-    try:
-        result = _go_on(Store.open(options.out), options)
-    except AuditError as error:
-        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
-        return AUDIT_FAILED
-    return show_and_write(result, options)
+    if not (options.out / FILE).exists() and (options.out / "results.json").exists():
+        raise UsageError(
+            f"{str(options.out)!r} holds no campaign, but the results of a run that was none and "
+            "cannot be resumed: 'lossfuzz run --workers N' makes a campaign, which can"
+        )
+    with ended_by_signals() as ending:
+        try:
+            result = _go_on(Store.open(options.out), options)
+        except AuditError as error:
+            print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+            return AUDIT_FAILED
+        return show_and_write(result, options, ending.code)
 
 
 def merge_command(options: argparse.Namespace) -> int:
@@ -77,17 +101,7 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
         _describe(store, options)
     engine = _engine(store, options)
     try:
-        with progress_bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        ) as bar:
-            shown = bar.add_task("starting TensorFlow", total=None)
-
-            def progress(done: int, total: int, what: str) -> None:
-                bar.update(shown, completed=done, total=total or None, description=what)
-
+        with told_progress("starting TensorFlow", "task", quiet=options.quiet) as progress:
             Coordinator(store, _plan(store), engine, progress).run()
             store.keep("complete", value=True)
     except KeyboardInterrupt:
@@ -124,7 +138,7 @@ def _describe(store: Store, options: argparse.Namespace) -> None:
     finally:
         engine.close()
     if isinstance(event, Failed):
-        raise UsageError(event.message)
+        raise _ImpossibleError(event.message)
     if not isinstance(event, Finished):
         raise UsageError(f"TensorFlow cannot be started: {event.reason}")
     store.keep("plan", {**plan, "devices": event.result["devices"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.harness.losses.table import losses_matching
@@ -108,6 +109,7 @@ def own_paths(options: argparse.Namespace) -> list[LossPath]:
             f"--loss {names[0]} needs --as: the mathematics that it is to compute, such as "
             "softmax-cross-entropy, or package.module:formula; `lossfuzz paths` lists all losses"
         )
+    load_quietly()  # before a formula's module does
     against = spec_of(options.against, options.reduction)
     return [own_path(imported(name), against, name=name) for name in names]
 

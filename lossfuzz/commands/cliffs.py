@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from lossfuzz.cliffs import cliffs
 from lossfuzz.commands.choices import chosen_cells, make_writable
 from lossfuzz.commands.console import progress_bar, wide_console
@@ -16,9 +12,12 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, versions
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.reports import cliffs as cliff_table
+from lossfuzz.reports.grid import Column, Line, show
 
 if TYPE_CHECKING:
     import argparse
+
+    from rich.console import Console
 
     from lossfuzz.harness.cliffs import CellCliffs
 
@@ -44,7 +43,7 @@ def cliffs_command(options: argparse.Namespace) -> int:
                 bar.update(task, advance=1, description=one.cell.name)
     except BackendError as error:
         raise UsageError(str(error)) from None
-    console.print(_table(found))
+    _show(found, console)
     for line in cliff_table.legend(found):
         console.print(line, highlight=False, markup=False)
     if options.out is not None:
@@ -54,24 +53,36 @@ def cliffs_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(found: list[CellCliffs]) -> Table:
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title="First margins, to the last number of the format",
-    )
-    for column in cliff_table.COLUMNS:
-        heading = column if column in _SHORT else column.replace(" ", "\n", 1)
-        table.add_column(heading, overflow="fold", no_wrap=column != "path")
-    previous: tuple[str, ...] = ()
-    for row in cliff_table.cliff_rows(found):
-        head = row.texts[:3]
-        shown = ("", "", "") if head == previous else head
-        previous = head
-        style = "red" if row.tier == DEFECT else None
-        table.add_row(*map(escape, (*shown, *row.texts[3:])), style=style)
-    return table
+def _show(found: list[CellCliffs], console: Console) -> None:
+    columns = [
+        Column(
+            name=name,
+            heading=name if name in _HEAD else name.replace(" ", "\n", 1),
+            least=_SIDE if name == "side" else None,
+            rank=_LEAST_TELLING.index(name) + 1 if name in _LEAST_TELLING else 0,
+        )
+        for name in cliff_table.COLUMNS
+    ]
+    lines = [
+        Line(texts=row.texts, style="red" if row.tier == DEFECT else "")
+        for row in cliff_table.cliff_rows(found)
+    ]
+    title = "First margins, to the last number of the format"
+    show(console, columns, lines, leading=3, title=title)
 
 
-_SHORT = ("path", "format", "modes", "side")
+_SIDE = 15
+"""Width of the longest side; a longer text there tells why a cell could not run."""
+
+_HEAD = ("path", "format", "modes", "side")
+_LEAST_TELLING = (
+    "gradient vanishes",
+    "loss stops growing",
+    "gradient is 0",
+    "loss stops at",
+    "gradient is not finite",
+    "loss is not finite",
+    "loss is 0",
+    "label's gradient is 0",
+)
+"""Columns that a narrow terminal may lack, from the last to be left out to the first."""

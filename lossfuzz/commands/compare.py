@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
-from lossfuzz.commands.stored import read
 from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
 from lossfuzz.reports import html_comparison, markdown_comparison
+from lossfuzz.reports.grid import Column, Line, show
+from lossfuzz.reports.words import amount, listing
+from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from lossfuzz.reports.comparison import Comparison
 
 _LINES = 60
+_LEAST = {"measure": 12, "A": 12, "B": 12}
+_LEAST_TELLING = ("p", "device")
 _STYLES = {
     tables.WORSE: "bold red",
     tables.NOW_UNAVAILABLE: "bold red",
@@ -72,22 +73,26 @@ def _check_common(before: RunResult, after: RunResult, options: argparse.Namespa
     for path, run in ((options.before, before), (options.after, after)):
         losses = dict.fromkeys(one.cell.path.loss.name for one in run.cells)
         first = f", such as {run.cells[0].cell.name!r}" if run.cells else ""
-        told.append(f"{str(path)!r} measured {', '.join(list(losses)[:3]) or 'nothing'}{first}")
+        told.append(f"{str(path)!r} measured {listing([*losses][:3]) or 'nothing'}{first}")
     raise UsageError("the two runs have no cell in common: " + "; ".join(told))
 
 
 def _show(found: Comparison, console: Console) -> None:
     lines = tables.rows(found)
     if lines:
-        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in tables.COLUMNS:
-            table.add_column(column, overflow="fold", no_wrap=column not in ("path", "measure"))
-        for line in lines[:_LINES]:
-            style = _STYLES.get(line[0], "")
-            table.add_row(Text(line[0], style=style), *(escape(text) for text in line[1:]))
-        console.print(table)
+        columns = [
+            Column(
+                name=name,
+                heading=name,
+                least=_LEAST.get(name),
+                rank=_LEAST_TELLING.index(name) + 1 if name in _LEAST_TELLING else 0,
+            )
+            for name in tables.COLUMNS
+        ]
+        shown = [Line(texts=line, styles={0: _STYLES.get(line[0], "")}) for line in lines[:_LINES]]
+        show(console, columns, shown, leading=2)
     if len(lines) > _LINES:
-        console.print(Text(f"and {len(lines) - _LINES} lines more: --json FILE holds them all"))
+        console.print(Text(f"and {amount(len(lines) - _LINES, 'line')} more: --json FILE has all"))
     routes = tables.route_lines(found)
     if routes:
         console.print(Text("Other routes:"))

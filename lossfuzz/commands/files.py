@@ -26,6 +26,7 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise UsageError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    finally:  # also when Ctrl-C comes between
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)

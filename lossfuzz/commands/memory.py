@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
-
 from lossfuzz import memory
 from lossfuzz.commands.choices import (
     chosen,
@@ -19,9 +16,14 @@ from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.reports import memory as memory_table
+from lossfuzz.reports.grid import Column, Line, show
 
 if TYPE_CHECKING:
     import argparse
+
+
+_LEAST = {"time": 12}
+"""Widths that columns may be wrapped to; the time's tells why a cell was not measured."""
 
 
 def memory_command(options: argparse.Namespace) -> int:
@@ -46,10 +48,17 @@ def memory_command(options: argparse.Namespace) -> int:
                 bar.update(task, advance=1, description=cost.cell.name)
     except BackendError as error:
         raise UsageError(str(error)) from None
-    table = Table(*memory_table.COLUMNS, padding=(0, 1), title=f"logits {options.shape}")
-    for row in memory_table.cost_rows(found):
-        table.add_row(*map(escape, row))
-    console.print(table)
+    columns = [
+        Column(
+            name=name,
+            heading=name.replace(" + ", " +\n"),
+            least=_LEAST.get(name),
+            rank=int(name == "held"),
+        )
+        for name in memory_table.COLUMNS
+    ]
+    lines = [Line(texts=row) for row in memory_table.cost_rows(found)]
+    show(console, columns, lines, leading=2, title=f"logits {options.shape}")
     for line in memory_table.answers(found):
         console.print(line, highlight=False)
     if options.out is not None:

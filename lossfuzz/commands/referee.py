@@ -11,6 +11,7 @@ from lossfuzz.commands.choices import chosen, shape_group
 from lossfuzz.commands.console import progress_bar, wide_console
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.reports.words import amount
 from lossfuzz.strategies.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -77,11 +78,14 @@ def _compare_rounded(
         console,
     )
     rows, values, extended, by_mpmath, arb, of_kernel = total
-    arb_part = f"{arb} disagreements between mpmath and Arb" if with_arb else "Arb left out"
+    arb_part = (
+        f"{amount(arb, 'disagreement')} between mpmath and Arb" if with_arb else "Arb left out"
+    )
     console.print(
         f"{arb_part}, {of_kernel} between the float64 kernel with its judge and mpmath, in "
-        f"{values:,} correctly rounded values of {rows:,} rows; {100 * extended / rows:.3g} % of "
-        f"the rows went to extended precision, {100 * by_mpmath / rows:.3g} % to mpmath.",
+        f"{amount(values, 'correctly rounded value')} of {amount(rows, 'row')}; "
+        f"{100 * extended / rows:.3g} % of the rows went to extended precision, "
+        f"{100 * by_mpmath / rows:.3g} % to mpmath.",
         highlight=False,
     )
     return arb + of_kernel
@@ -103,9 +107,10 @@ def _compare_enclosed(
     )
     rows, values, extended, by_mpmath, arb, of_float64 = total
     console.print(
-        f"{arb} disagreements between enclosed references and textbook formulas by Arb, in "
-        f"{len(losses)} of {len(referee.ROW_LOSSES)} losses, {of_float64} between float64 "
-        f"enclosures and Arb, in {values:,} values of {rows:,} rows; "
+        f"{amount(arb, 'disagreement')} between enclosed references and textbook formulas by "
+        f"Arb, in {len(losses)} of {amount(len(referee.ROW_LOSSES), 'loss')}, "
+        f"{of_float64} between float64 enclosures and Arb, in {amount(values, 'value')} of "
+        f"{amount(rows, 'row')}; "
         f"{100 * extended / max(rows, 1):.3g} % of the rows went to extended precision, "
         f"{100 * by_mpmath / max(rows, 1):.3g} % to mpmath.",
         highlight=False,

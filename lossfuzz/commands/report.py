@@ -10,12 +10,13 @@ from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
-from lossfuzz.commands.stored import read
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
 from lossfuzz.reports.memory import CellCost, answers
 from lossfuzz.reports.parquet import MissingExtraError
+from lossfuzz.reports.words import amount, verb
+from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +40,7 @@ def report_command(options: argparse.Namespace) -> int:
     console = wide_console(stderr=options.markdown == STANDARD_OUTPUT)
     if options.quiet:
         console.print(Text(tables.verdict(result), style="bold"))
-    elif options.markdown != STANDARD_OUTPUT:
+    elif not _named(options):
         terminal.show(result, console)
         for line in answers(costs):
             console.print(Text(line))
@@ -49,6 +50,11 @@ def report_command(options: argparse.Namespace) -> int:
     if written:
         console.print(Text("written: " + ", ".join(map(str, written))))
     return 0
+
+
+def _named(options: argparse.Namespace) -> bool:
+    """Whether the options name what is to be written, and only that is."""
+    return bool(options.html or options.markdown or options.parquet or options.tensorboard)
 
 
 def _measured(result: RunResult, folder: Path) -> RunResult:
@@ -62,7 +68,8 @@ def _measured(result: RunResult, folder: Path) -> RunResult:
         told = f": {result.progress}" if result.progress else ""
         raise UsageError(f"nothing has been measured yet in {str(folder)!r}{told}")
     waiting = len(result.cells) - len(known)
-    told = f", and {waiting:,} cells have not been measured yet" if waiting else ""
+    have = verb(waiting, "has", "have")
+    told = f", and {amount(waiting, 'cell')} {have} not been measured yet" if waiting else ""
     progress = result.progress and result.progress + told
     return replace(result, cells=known, progress=progress)
 
@@ -84,7 +91,7 @@ def _write(
     """Write what the options name, or the page into the folder itself."""
     written: list[Path] = []
     page = options.html
-    if not (page or options.markdown or options.parquet or options.tensorboard):
+    if not _named(options):
         folder = options.folder if options.folder.is_dir() else options.folder.parent
         page = folder / _PAGE
     if page is not None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
-
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from lossfuzz.audit import AuditError
 from lossfuzz.commands import campaign
@@ -18,8 +17,9 @@ from lossfuzz.commands.choices import (
     shape_group,
     split,
 )
-from lossfuzz.commands.console import progress_bar, wide_console
+from lossfuzz.commands.console import told_progress, wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
@@ -55,21 +55,30 @@ def run_command(options: argparse.Namespace) -> int:
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
     make_writable(options.out)
-    try:
-        if options.workers is None:
-            result = _run_with_progress(plan, options.logical_cpus)
-        else:
-            result = campaign.start(plan, options)
-    except BackendError as error:
-        raise UsageError(str(error)) from None
-    except AuditError as error:
-        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
-        return AUDIT_FAILED
-    return show_and_write(result, options)
+    with ended_by_signals() as ending:
+        try:
+            if options.workers is None:
+                result = _run_with_progress(plan, options)
+            else:
+                result = campaign.start(plan, options)
+        except BackendError as error:
+            raise UsageError(str(error)) from None
+        except AuditError as error:
+            print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+            return AUDIT_FAILED
+        return show_and_write(result, options, ending.code)
 
 
-def show_and_write(result: RunResult, options: argparse.Namespace) -> int:
-    """Print results, write them, and say by the exit code whether defects fail the run."""
+def show_and_write(
+    result: RunResult, options: argparse.Namespace, interrupted_code: int = 130
+) -> int:
+    """Print results, write them, and say by the exit code whether defects fail the run.
+
+    Args:
+        result: to be shown.
+        options: of the command.
+        interrupted_code: the exit code, if the run was interrupted.
+    """
     markdown_file = getattr(options, "markdown", None)
     console = wide_console(stderr=markdown_file == STANDARD_OUTPUT)
     written = write(result, options.out)
@@ -83,7 +92,7 @@ def show_and_write(result: RunResult, options: argparse.Namespace) -> int:
     console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
     if result.interrupted:
         console.print("interrupted: the figures are of what was measured until then")
-        return 130
+        return interrupted_code
     refused = _refused_losses(result)
     if refused:
         raise UsageError(refused)
@@ -116,28 +125,29 @@ def _rows(rows: int | None) -> int:
     return DEFAULT_ROWS if rows is None else rows
 
 
-def _run_with_progress(plan: Plan, logical_cpus: int) -> RunResult:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with progress_bar(*columns) as bar:
-        task = bar.add_task("starting TensorFlow, tracing routes", total=None)
+def _run_with_progress(plan: Plan, options: argparse.Namespace) -> RunResult:
+    def keep(so_far: RunResult) -> None:
+        with contextlib.suppress(UsageError):  # a disk that is full now may have room at the end
+            _write_data(so_far, options.out)
 
-        def progress(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total or None, description=what)
-
-        return run(plan, logical_cpus=logical_cpus, progress=progress)
+    start = "starting TensorFlow, tracing routes"
+    with told_progress(start, "batch", quiet=options.quiet) as progress:
+        return run(plan, logical_cpus=options.logical_cpus, progress=progress, keep=keep)
 
 
 def write(result: RunResult, folder: Path) -> list[Path]:
     """Write results, times and page; returns the files."""
+    page = folder / "report.html"
+    written = _write_data(result, folder)
+    write_text(page, html.render(result))
+    return [*written, page]
+
+
+def _write_data(result: RunResult, folder: Path) -> list[Path]:
+    """Write results and times, which is all that a report is made of."""
     texts = {
         "results.json": json.dumps(result.to_json(), sort_keys=True, allow_nan=False),
         "timings.json": json.dumps(result.seconds, indent=1, sort_keys=True),
-        "report.html": html.render(result),
     }
     written = []
     for name, text in texts.items():

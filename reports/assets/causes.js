@@ -8,7 +8,7 @@ function causeDetails(cause) {
   const summary = element("summary", {},
     element("span", { className: tier, textContent: cause.kind }),
     ` ${cause.path} · ${cause.region} · ${cause.formats} · ${cause.modes}`,
-    element("span", { className: "soft", textContent: ` ${cause.cells} cells, ${cause.route}${cause.designed ? ", as documented" : ""}` }),
+    element("span", { className: "soft", textContent: ` ${amount(cause.cells, "cell")}, ${cause.route}${cause.designed ? ", as documented" : ""}` }),
   );
   const details = element("details", { className: "finding" }, summary);
   details.addEventListener("toggle", () => {
@@ -17,7 +17,7 @@ function causeDetails(cause) {
     details.append(
       element("p", { textContent: cause.meaning }),
       ...(rows.length ? [table(["", "observed", "exact"], rows)] : []),
-      element("p", { className: "soft", textContent: `${cause.figures}. ${cause.rows.toLocaleString("en")} rows of these cells show this kind, in any region.` }),
+      element("p", { className: "soft", textContent: `${cause.figures}. This kind shows in ${amount(cause.rows, "row")} of these cells, in any region.` }),
       cause.code
         ? element("div", { className: "code" },
           element("button", { type: "button", className: "copy control", textContent: "copy" }),

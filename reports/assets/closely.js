@@ -29,8 +29,8 @@ function cliffTexts(data, places) {
     const first = found.filter((one) => Number(data.edges[one.bin]) >= 0).sort((a, b) => a.bin - b.bin).find((one) => 2 * one.defective >= one.rows);
     const any = d3.sum(found, (one) => one.defective);
     const where = first ? `from margins of ${binText(data, first.bin)} on half the rows or more are defective`
-      : any ? `${any} rows are defective, nowhere half of a bin` : "no defect";
-    return `${classes} classes: ${where}`;
+      : any ? `${amount(any, "defective row")}, nowhere half of a bin` : "no defect";
+    return `${classes === 1 ? "1 class" : `${classes} classes`}: ${where}`;
   });
 }
 
@@ -49,7 +49,7 @@ function stabilityPlot(data, places, width, { title, fill, told }) {
     marks: [
       Plot.rect(places, { x1: "bin", x2: (one) => one.bin + 1, y: "classes", fill, inset: 0 }),
       Plot.ruleX([data.edges.findIndex((one) => Number(one) === 0)].filter((bin) => bin >= low && bin <= high), { stroke: "currentColor", strokeOpacity: 0.6 }),
-      Plot.tip(places, Plot.pointer({ x: (one) => one.bin + 0.5, y: "classes", title: (one) => `${one.classes} classes, margin ${binText(data, one.bin)}\n${one.rows.toLocaleString("en")} rows, ${one.defective.toLocaleString("en")} defective\n${told(one)}` })),
+      Plot.tip(places, Plot.pointer({ x: (one) => one.bin + 0.5, y: "classes", title: (one) => `${one.classes === 1 ? "1 class" : `${one.classes} classes`}, margin ${binText(data, one.bin)}\n${amount(one.rows, "row")}, ${one.defective.toLocaleString("en")} defective\n${told(one)}` })),
     ],
   });
 }
@@ -111,7 +111,7 @@ function facts(data, cell) {
   const line = (name, text) => element("span", {}, `${name} `, element("b", { textContent: text }));
   const kinds = (title, counts) => Object.entries(counts).map(([kind, count]) => line(`${title} ${kind}`, share(count, cell.judged)));
   if (cell.unavailable) return [element("p", { textContent: cell.unavailable })];
-  const known = (name, value) => (Number.isFinite(Number(value)) ? [line(name, figure(value))] : []);
+  const known = (name, text) => (text ? [line(name, text)] : []);
   return [
     element("p", { className: "facts" }, line("route", cell.route), line("judged rows", cell.judged.toLocaleString("en")),
       ...known("gradient vanishes from margin", cell.vanishing), ...known("is exactly 0 from", cell.zero), ...known("loss stops at", cell.plateau)),

@@ -26,7 +26,12 @@ function figure(value) {
 
 function share(part, whole) {
   if (!whole) return "-";
-  return part ? `${Number(((100 * part) / whole).toPrecision(2))} %` : "0";
+  return part ? `${Number(((100 * part) / whole).toPrecision(part < whole ? 2 : 3))} %` : "0";
+}
+
+// "1 row", "1,024 rows"
+function amount(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };

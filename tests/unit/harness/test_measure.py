@@ -1,6 +1,7 @@
 """Measures and flags on results made by hand; the same through TensorFlow is in tests/quality."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.bounds import defect_bound
 from lossfuzz.harness.conditions import conditions_of
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
+from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
+from lossfuzz.harness.losses.targets import BINARY, targets_of
 from lossfuzz.harness.measure import disagreements, measure
+from lossfuzz.harness.prepared import prepare_targets
 from lossfuzz.harness.reference.judge import reference_of
 from lossfuzz.harness.summary import Summary
 
@@ -149,6 +153,32 @@ def test_two_modes_that_are_equally_wrong_do_not_disagree():
     loss = np.full(4, np.nan)
     apart = disagreements({"eager": measured(loss=loss), "xla": measured(loss=loss)})
     assert not apart["eager"].any()
+
+
+def test_an_infinity_that_the_range_excuses_is_not_held_against_a_finite_loss():
+    """As of Keras's binary loss: infinity at 1.75e38 beside 15.94 of the mode that clips."""
+    logits = np.full((1, 10), -1.75e38, np.float32)
+    labels = np.zeros(1, np.int32)
+    targets = replace(targets_of(BINARY, logits, labels), weights=np.ones((1, 10)))
+    batch = prepare_targets(logits, targets, {}, BINARY_CROSS_ENTROPY)
+    exact = batch.reference.loss[0]
+
+    def one(loss):
+        gradient = batch.reference.gradient.astype(np.float32)
+        observed = np.array([loss], np.float32)
+        return measure(observed, gradient, batch.reference, labels, batch.conditions)
+
+    apart = disagreements({"graph": one(np.inf), "eager": one(15.94)})
+    assert not apart["graph"].any()
+    assert not apart["eager"].any()
+    apart = disagreements({"graph": one(np.inf), "eager": one(15.94), "xla": one(exact)})
+    assert {mode: rows.any() for mode, rows in apart.items()} == {
+        "graph": False,
+        "eager": True,  # further from the exact value than XLA
+        "xla": False,
+    }
+    apart = disagreements({"graph": one(np.nan), "xla": one(exact)})
+    assert apart["graph"].all()  # no range explains it
 
 
 def test_the_margin_is_the_rests_log_sum_exp_against_the_label():

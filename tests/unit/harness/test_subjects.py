@@ -23,6 +23,7 @@ from lossfuzz.harness.subjects.process import (
     SubjectDiedError,
     SubjectError,
     SubjectTimeoutError,
+    program_path,
 )
 from lossfuzz.harness.subjects.subject import start_subject
 
@@ -291,3 +292,22 @@ def test_tame_rows_are_right_in_the_subject_that_is_named():
             assert other.route(one).name != "other"
     assert len(refused) < len(PATHS) - 50
     assert not any("\n" in line for line in refused)
+
+
+def test_a_program_may_be_named_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    python = tmp_path / "old" / "bin" / "some-python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(python.parent))
+    for name in ("old/bin/some-python", "./old/bin/some-python", "~/old/bin/some-python"):
+        assert program_path(name) == str(python)  # the link itself, not what it leads to
+    assert program_path("some-python") == str(python)
+    assert program_path("old/../old/bin/some-python").startswith("/")
+    with pytest.raises(SubjectError, match=r"^cannot start python9: no program .* on PATH"):
+        program_path("python9")
+    with pytest.raises(SubjectError, match=r"it is a folder; expected an interpreter, such as "):
+        program_path("old")
+    with pytest.raises(SubjectError, match=r"^cannot start ~nobody9/bin/python: "):
+        program_path("~nobody9/bin/python")

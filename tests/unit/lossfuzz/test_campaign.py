@@ -237,6 +237,46 @@ def test_an_interpreter_without_tensorflow_is_one_clear_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_an_interpreter_by_a_relative_path_is_found_from_every_folder(tmp_path, monkeypatch):
+    # an environment of its own: only its interpreter's own path leads to its packages
+    venv = Path(sys.prefix)
+    (tmp_path / "old" / "bin").mkdir(parents=True)
+    (tmp_path / "old" / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    shutil.copy(venv / "pyvenv.cfg", tmp_path / "old")
+    (tmp_path / "old" / "lib").symlink_to(venv / "lib")
+    monkeypatch.chdir(tmp_path)
+    choices = [
+        *("--paths", "tf.nn/fused", "--modes", "eager", "--formats", "float32"),
+        *("--shapes", "4x3", "--rows", "32", "--device", "CPU:0", "--search", "0"),
+    ]
+    assert run(tmp_path / "s", "--python", "old/bin/python", choices=choices) == 0
+    cells = results(tmp_path / "s")["cells"]
+    subject = cells[1]["device"]
+    assert subject.startswith("tensorflow-2.")
+    assert cells[1]["summary"] == cells[0]["summary"]
+    with sqlite3.connect(tmp_path / "s" / stores.FILE) as connection:
+        connection.execute("DELETE FROM tasks")
+        connection.execute("DELETE FROM meta WHERE name = 'complete'")
+    connection.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert main(["resume", str(tmp_path / "s"), "--quiet"]) == 0
+    assert results(tmp_path / "s")["cells"] == cells
+
+
+def test_a_start_that_failed_does_not_stand_in_the_way(tmp_path, capsys):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    for python in (str(program), "/nonexistent/python", str(tmp_path)):
+        assert run(tmp_path / "s", "--python", python) == 2
+        error = capsys.readouterr().err
+        assert python in error
+        assert "already holds" not in error
+        assert error.count("\n") == 1
+
+
 def spoil_truncated(path):
     path.write_bytes(path.read_bytes()[:5000])
 

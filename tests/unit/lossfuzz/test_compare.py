@@ -16,7 +16,14 @@ from lossfuzz.campaign.tasks import tasks_of
 from lossfuzz.campaign.work import carry_out
 from lossfuzz.cli import main
 from lossfuzz.commands import compare as command
-from lossfuzz.comparison import compare, excess_chance, false_discovery_limit, larger_chance
+from lossfuzz.comparison import (
+    CORRELATION,
+    _samples,
+    compare,
+    excess_chance,
+    false_discovery_limit,
+    larger_chance,
+)
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.histogram import Histogram
@@ -26,6 +33,8 @@ from lossfuzz.harness.summary import Summary
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
 from lossfuzz.running import run
+from lossfuzz.strategies.families import FAMILIES
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES, SHAPES
 
 pytestmark = pytest.mark.usefixtures("tf")
 
@@ -354,3 +363,35 @@ def test_long_tables_are_cut_and_modes_share_a_line(result):
     lines = [line for line in console.file.getvalue().splitlines() if "sign flip" in line]
     assert len(lines) == 1
     assert "eager graph xla" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("families", "shapes", "rows"),
+    [
+        (tuple(FAMILIES), DEFAULT_SHAPES, 6240),
+        (tuple(FAMILIES), SHAPES, 50_000),
+        (("normal", "outlier", "constant"), ((64, 10), (2, 4, 2100)), 500),
+        (("normal",), ((256, 3), (4, 32000), (8, 32, 10)), 3_000),
+        (tuple(FAMILIES)[:5], ((7, 3),), 1),
+    ],
+)
+def test_independent_samples_are_those_of_the_plans_own_recipes(families, shapes, rows):
+    plan = Plan(families=families, shapes=shapes, rows=rows, devices=("CPU:0",))
+    sizes = [(math.prod(one.shape[:-1]), math.prod(one.shape)) for one in plan.recipes(BINARY32)]
+    counted = sum(size for size, _ in sizes)
+    summary = Summary(rows=counted, judged=counted)
+    summary.loss_ulp.add(np.zeros(counted))
+    for place, found in enumerate(_samples(plan.to_json(), summary)):
+        weights = [size[place] for size in sizes]
+        inflated = [
+            weight**2 * (CORRELATION + (1 - CORRELATION) / size[0])
+            for weight, size in zip(weights, sizes, strict=True)
+        ]
+        assert found == pytest.approx(sum(weights) ** 2 / sum(inflated))
+
+
+def test_the_default_runs_samples_are_what_its_batches_are_worth():
+    plan = Plan(devices=("CPU:0",))
+    summary = Summary(rows=6240, judged=6240)
+    summary.loss_ulp.add(np.zeros(6240))
+    assert _samples(plan.to_json(), summary) == pytest.approx((20.6, 28.9), abs=0.05)

@@ -7,17 +7,21 @@ from dataclasses import replace
 
 import pytest
 
+import lossfuzz
 from lossfuzz.apart import Limits, replay_apart
+from lossfuzz.baseline import StoredCheck, written
+from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.cli import main
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.formats import BINARY32
-from lossfuzz.harness.paths.own import own_path_named
+from lossfuzz.harness.paths.own import imported, own_path_named
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.recorded import recorded
 from lossfuzz.replaying import CHANGED, GONE, IMPOSSIBLE, STANDS, replay
 from lossfuzz.running import run
+from lossfuzz.stored import read
 
 MINE = """\
 import os, time
@@ -167,6 +171,65 @@ def test_a_finding_is_named_in_every_way(folder, results, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "lossfuzz-report").symlink_to(folder)
     assert recorded(finding.id).finding == finding
+
+
+def test_the_findings_of_checks_are_named_by_the_file_that_keeps_them(folder, tmp_path):
+    defects = []
+    for name in ("naive", "picky"):
+        with pytest.raises((lossfuzz.LossDefect, lossfuzz.LossRefusal)) as caught:
+            lossfuzz.check(
+                imported(f"mine_replayed:{name}"),
+                "softmax-cross-entropy",
+                formats=["float32"],
+                modes=["eager"],
+                shapes=[(64, 3)],
+                rows=2000,
+            )
+        defects.append(caught.value)
+    saved = tmp_path / "saved.json"
+    checks = [
+        StoredCheck(test="test_mine", number=number, record=one.result.to_json())
+        for number, one in enumerate(defects)
+    ]
+    saved.write_text(written(checks))
+    finding = defects[0].finding
+    assert recorded(f"{saved}#{finding.id}").finding.to_json() == finding.to_json()
+    assert recorded(f"{saved}#1").finding.id == defects[0].result.worst[0].id
+    assert recorded(f"{saved}#1").versions["tensorflow"]
+    assert main(["replay", f"{saved}#{finding.id}"]) == 0
+    alone = tmp_path / "finding.json"
+    alone.write_text(json.dumps(finding.to_json()))  # as LossDefect's documentation has it
+    assert recorded(str(alone)).finding.to_json() == finding.to_json()
+
+
+def test_an_id_that_a_checks_message_tells_says_how_to_keep_the_finding(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["replay", "1a156bde"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "json.dumps(defect.finding.to_json())" in error
+    assert "--lossfuzz-save" in error
+
+
+def test_a_running_campaigns_finding_is_replayed_as_its_report_is_shown(tmp_path, capsys):
+    folder = tmp_path / "campaign"
+    choices = ["--paths", "keras/function/softmax-op", "--modes", "eager", "--formats", "float32"]
+    more = ["--shapes", "32x4", "--rows", "64", "--search", "0", "--quiet", "--workers", "1"]
+    assert main(["run", *choices, *more, "--out", str(folder)]) == 0
+    (folder / "results.json").unlink()
+    worst = read(folder).worst[0]
+    store = Store.open(folder)  # as the process does that runs it
+    try:
+        capsys.readouterr()
+        assert main(["replay", f"{folder}#1"]) == 0
+        assert worst.id in capsys.readouterr().out
+        assert recorded(f"{folder}#{worst.id}").finding == worst
+        assert recorded(f"{folder / FILE}#1").finding == worst
+        assert main(["report", str(folder), "--quiet"]) == 0
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.store import Store
 from lossfuzz.cli import main
-from lossfuzz.commands.stored import read
+from lossfuzz.stored import read
 
 CHOICES = [
     *("--paths", "tf.nn/fused,keras/function/softmax-op", "--modes", "eager,graph"),
@@ -214,6 +214,24 @@ def test_exports_are_written_and_named(inline, tmp_path, capsys):
         ).fetchall()
     assert count == [(8, 12032)]
     assert list((tmp_path / "t").glob("float16-eager-CPU-0/events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("option", ["--parquet", "--markdown", "--html", "--tensorboard"])
+def test_with_something_to_write_only_that_is_told(option, inline, tmp_path, capsys):
+    capsys.readouterr()
+    assert main(["report", str(inline), option, str(tmp_path / "it")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"written: {tmp_path / 'it'}")
+    assert "Advice" not in printed
+    assert "median" not in printed
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_unfinished_campaign_is_told_so_whatever_is_written(unfinished, tmp_path, capsys):
+    assert main(["report", str(unfinished), "--markdown", str(tmp_path / "it")]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("Not finished: 1 of 2 tasks are done")
+    assert "".join(rest).startswith("written: ")
 
 
 def test_what_paths_cost_is_shown_on_the_page(inline, tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_unavailable_cells_say_why(result):
     ]
     changed = replace(result, cells=cells)
     assert tables.cell_rows(cells)[0].verdict == "unavailable"
-    assert "1 cells were unavailable" in tables.verdict(changed)
+    assert "1 cell was unavailable" in tables.verdict(changed)
     console = Console(file=io.StringIO(), width=300)
     terminal.show(changed, console)
     assert "no [/such] thing" in console.file.getvalue()

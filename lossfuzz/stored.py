@@ -6,6 +6,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.baseline import read_stored
 from lossfuzz.campaign.outcome import merged
 from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.errors import UsageError
@@ -14,6 +15,7 @@ from lossfuzz.plan import Plan
 from lossfuzz.record import read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -44,6 +46,45 @@ def read(path: Path, *, with_findings: bool = False) -> RunResult:
     elif path.name == FILE and path.exists():
         return _read_campaign(path.parent)
     return _read_results(path, with_findings=with_findings)
+
+
+def record(path: Path, expected: str) -> dict[str, Any]:
+    """What `read` reads, as JSON's types, its findings among it; or what checks have saved.
+
+    A campaign may be running, as for `read`. The checks that pytest's ``--lossfuzz-save`` wrote
+    count as one: their findings stand one after the other.
+
+    Args:
+        path: of a file or folder.
+        expected: what it should have been, for messages.
+
+    Raises:
+        UsageError: there is nothing that can be read.
+    """
+    if path.is_dir():
+        if (path / FILE).exists():
+            return _read_campaign(path).to_json()
+        path = path / _RESULTS
+    elif path.name == FILE and path.exists():
+        return _read_campaign(path.parent).to_json()
+    try:
+        found = read_record(path, ("worst", "checks"), expected)
+        if "checks" in found:
+            return _joined([one.record for one in read_stored(path)])
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not isinstance(found["worst"], list):
+        raise UsageError(f"{str(path)!r} holds no results: {expected}")
+    return found
+
+
+def _joined(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The findings of several checks, each of which was made where the first one was."""
+    names = ("worst", "causes", "findings")
+    return {
+        "environment": checks[0]["environment"] if checks else {},
+        **{name: [one for check in checks for one in check.get(name, ())] for name in names},
+    }
 
 
 def _read_campaign(folder: Path) -> RunResult:
