@@ -32,9 +32,6 @@ class Observed:
     seconds: float
 
 
-_UPSTREAM = (2.0, 1.0, 4.0)
-
-
 class UnavailableError(RuntimeError):
     """The installed versions cannot run this cell; the message says why."""
 
@@ -139,30 +136,15 @@ def training_step(cell: Cell) -> Callable[[Any, Any], tuple[Any, Any]]:
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 loss = cell.path.call(logits, labels, cell.format)
-            weights = _upstream(loss) if cell.path.own else None
-            gradient = tape.gradient(loss, logits, output_gradients=weights)
+            gradient = tape.gradient(loss, logits)
         if gradient is None:
             raise UnavailableError(
                 "the loss has no gradient with respect to the logits (does it round, take an "
                 "argmax, leave TensorFlow, or stop its own gradient?)"
             )
-        gradient = tf.convert_to_tensor(gradient)  # of a gather they come as slices
-        if weights is not None:
-            gradient /= tf.cast(weights[..., None], gradient.dtype)
-        return loss, gradient
+        return loss, tf.convert_to_tensor(gradient)  # of a gather they come as slices
 
     return step
-
-
-def _upstream(loss: Any) -> Any:
-    """Gradients from above a user's loss: 2, 1 and 4 by turns, whose multiples are exact.
-
-    A custom gradient that forgets what comes from above is right while that is 1.
-    """
-    import tensorflow as tf
-
-    turns = tf.reshape(tf.range(tf.size(loss)) % len(_UPSTREAM), tf.shape(loss))
-    return tf.cast(tf.gather(_UPSTREAM, turns), loss.dtype)
 
 
 def compiled(step: Callable[..., Any], mode: str) -> Any:
