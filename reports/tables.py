@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
@@ -210,15 +211,16 @@ def finding_figures(finding: Finding) -> str:
         return finding.message
     documented = ""
     if finding.documented_loss != finding.exact_loss:
-        documented = f", documented {finding.documented_loss:.9g}"
-    rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows: "
+        documented = f", documented {proved_text(finding.documented_loss)}"
+    needed = f", needed, the shown one at {finding.place}" if finding.batch is not None else ""
+    rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows{needed}: "
     gradient = ""
     if finding.has_row:
         observed, exact = finding.observed_gradient[label], finding.exact_gradient[label]
-        gradient = f", label's gradient {observed:.9g} (exact {exact:.9g})"
+        gradient = f", label's gradient {observed:.9g} (exact {proved_text(exact)})"
     return (
         f"{rows if finding.batch_rows > 1 else ''}"
-        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}{documented})"
+        f"loss {finding.observed_loss:.9g} (exact {proved_text(finding.exact_loss)}{documented})"
         f"{gradient}; "
         f"largest error {number(finding.ulp_error)} ulp, {number(finding.mixed_error)} u "
         f"(bound {number(finding.bound)}), margin {number(finding.margin)}"

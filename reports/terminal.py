@@ -15,7 +15,7 @@ from rich.text import Text
 from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.routes import route_changes
-from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +84,10 @@ _REPLAY = "Run one again, by its id: lossfuzz replay FOLDER#{id} (--script, --is
 
 def _panel(finding: Finding) -> Panel:
     explained = Text(KINDS[finding.kind] + "\n" + tables.finding_figures(finding))
-    code = Syntax(snippet(finding), "python", background_color="default", word_wrap=True)
+    written = snippet(finding)
+    if len(written) > LONGEST_SCRIPT:
+        written = f"# its script has {len(written)} characters: lossfuzz replay --script writes it"
+    code = Syntax(written, "python", background_color="default", word_wrap=True)
     title = escape(tables.finding_title(finding))
     return Panel(
         Group(explained, code), title=title, title_align="left", subtitle=f"finding {finding.id}"
