@@ -117,6 +117,7 @@ class Finding:
         repeated: whether all rows of that batch were this one.
         batch: the different rows that have to stand together; None of copies of one row, and
             where only the recipe tells them.
+        unconfirmed: whether its script was run again and did not show it.
     """
 
     kind: str
@@ -146,6 +147,7 @@ class Finding:
     by_design: bool = False
     repeated: bool = False
     batch: RowBatch | None = None
+    unconfirmed: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -206,6 +208,8 @@ class Finding:
         """
         record = {"id": self.id, **asdict(replace(self, batch=None))}
         del record["batch"]
+        if not self.unconfirmed:
+            del record["unconfirmed"]
         if self.batch is not None and with_arrays:
             record["batch"] = self.batch.to_json()
         for name, value in record.items():

@@ -237,7 +237,7 @@ def _recorded_and_right(
     if loss.reduction is None:
         return recorded, right, RELATIVE_BOUND
     factors = row_factors(loss.reduction, finding.batch_rows)
-    right = np.array([right[0] * factors.sum(), *right[1:] * factors[finding.row]])
+    right = np.array([right[0] * factors.sum(), *right[1:] * factors[finding.place]])
     first = 0 if finding.repeated else 1
     return recorded[first:], right[first:], RELATIVE_BOUND + 8 * BINARY64.unit_roundoff
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_findings
+from lossfuzz.confirming import made_small
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
@@ -22,7 +23,6 @@ from lossfuzz.observers import OBSERVERS
 from lossfuzz.plan import Plan
 from lossfuzz.reports import assertion
 from lossfuzz.search import Searches
-from lossfuzz.shrinking import shrunk
 from lossfuzz.strategies.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class _Check:
         if worst and worst[0].tier == DEFECT:
             finding = min((one for one in worst if one.tier == DEFECT), key=_telling)
             runner = self.measuring.runner(by_name[finding.cell_name])
-            worst = [shrunk(finding, runner), *(one for one in worst if one is not finding)]
+            worst = [made_small(finding, runner), *(one for one in worst if one is not finding)]
         audit_findings([*worst, *self._defects()])
         return RunResult(
             plan=self.plan.to_json(),

@@ -23,16 +23,13 @@ _DIGITS = 9
 _MOST_OTHERS = 6
 
 
-def failure(
-    finding: Finding, others: Sequence[Finding], replay: str, *, confirmed: bool = True
-) -> str:
+def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
     """The message of a failed check.
 
     Args:
         finding: the one to show, made small.
         others: further findings, of other kinds and cells.
         replay: the call or command that finds it again.
-        confirmed: whether its script was run, and showed it.
     """
     path = path_named(finding.path)
     lines = [
@@ -45,9 +42,11 @@ def failure(
     lines.append(f"again: {replay} (finding {finding.id})")
     code = snippet(finding)
     if len(code) > LONGEST_SCRIPT:
-        return "\n".join([*lines, f"(its script has {len(code)} characters: too long to be shown)"])
+        return "\n".join(
+            [*lines, f"(its script has {len(code):,} characters: too long to be shown)"]
+        )
     heading = "as a script"
-    if not confirmed:
+    if finding.unconfirmed:
         heading += ", which did not show it when it was run again"
     elif path.own and not loss_source(path).complete:
         heading += ", which was run with the loss that was checked"
@@ -77,11 +76,11 @@ def _figures(finding: Finding) -> list[str]:
     if finding.kind == REFUSAL:
         return [*lines, f"  raised    {finding.message}"]
     unit = "the whole batch's" if path.loss.reduction else "the row's"
+    exact_loss = proved_text(finding.exact_loss)
     exact = [proved(value, _DIGITS) for value in finding.exact_gradient]
     return [
         *lines,
-        f"  loss      is {finding.observed_loss:.9g}, {unit} exact value "
-        f"{proved_text(finding.exact_loss)}",
+        f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {exact_loss}",
         f"  gradient  is {_components(finding, finding.observed_gradient)},",
         f"     exactly   {_components(finding, exact)}",
         (

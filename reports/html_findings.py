@@ -63,8 +63,8 @@ def cause_data(causes: Sequence[Cause]) -> list[dict[str, Any]]:
 
 
 def _script(finding: Finding) -> str:
-    """The row as a script; empty where there is no row, or one too long to be read."""
-    code = snippet(finding) if finding.has_row else ""
+    """The row as a script; empty without a row, of one too long to be read, or not confirmed."""
+    code = snippet(finding) if finding.has_row and not finding.unconfirmed else ""
     return code if len(code) <= LONGEST_SCRIPT else ""
 
 

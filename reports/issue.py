@@ -193,8 +193,8 @@ def _current(finding: Finding) -> str:
     if finding.by_design:
         text += (
             f" That agrees with the documented formula ({_inline(path.documented.name)}), whose "
-            f"exact value is {literal(proved(finding.documented_loss))}: the formula itself is what this "
-            "report is about."
+            f"exact value is {literal(proved(finding.documented_loss))}: the formula itself is "
+            "what this report is about."
         )
     return text
 

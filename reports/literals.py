@@ -90,6 +90,4 @@ def _packed(values: Sequence[float]) -> str:
         narrow = wide.astype("<f4")
     dtype = "<f4" if (narrow.astype(np.float64) == wide).all() else "<f8"
     packed = base64.b64encode(zlib.compress(wide.astype(dtype).tobytes(), 9)).decode()
-    return (
-        f'numpy.frombuffer(zlib.decompress(base64.b64decode("{packed}")), "{dtype}").tolist()'
-    )
+    return f'numpy.frombuffer(zlib.decompress(base64.b64decode("{packed}")), "{dtype}").tolist()'

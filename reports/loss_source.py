@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.reports.literals import literal, quoted
 from lossfuzz.reports.source_text import UntoldError, function_text
@@ -45,12 +47,14 @@ class LossSource:
         code: lines that import or define it; may be empty.
         called: the expression that is called.
         complete: whether the loss is there once the lines have run.
+        quoted: whether the lines are the loss's own source.
         module: of the user, which has to be found; empty where none is needed.
     """
 
     code: str
     called: str
     complete: bool = True
+    quoted: bool = False
     module: str = ""
 
 
@@ -148,7 +152,7 @@ def _told(loss: Any) -> LossSource:
         UntoldError: it cannot be had.
     """
     telling = _Telling()
-    text = telling.expression(loss, CALLED)
+    text = telling.expression(loss)
     simple = text.isidentifier() and text not in _SCRIPT_NAMES
     lines = [*telling.lines, *([] if simple else [f"{CALLED} = {text}"])]
     called = text if simple else CALLED
@@ -157,10 +161,10 @@ def _told(loss: Any) -> LossSource:
         body = "\n".join(f"    {line}".rstrip() for one in lines for line in one.splitlines())
         lines = [f"def the_loss():\n{body}\n    return {called}\n", f"{CALLED} = the_loss()"]
         called = CALLED
-    code = "\n".join(lines) + "\n"
+    code = "\n" + "\n".join(lines).lstrip("\n") + "\n"
     if len(code) > _LONGEST:
         raise UntoldError(f"its source has {len(code)} characters")
-    return LossSource(code=code, called=called, module=telling.module)
+    return LossSource(code=code, called=called, quoted=True, module=telling.module)
 
 
 class _Telling:
@@ -191,7 +195,7 @@ class _Telling:
             self.values[name] = value
             self._import(name, value)
             return
-        text = self.expression(value, name)
+        text = self.expression(value)
         self.values[name] = value
         if text != name:
             self.lines.append(f"{name} = {text}")
@@ -203,16 +207,10 @@ class _Telling:
         if name == "tf" and dotted == "tensorflow":
             del self.values[name]  # every script has it
             return
-        self.lines.append(
-            f"import {dotted}" if dotted == name else f"import {dotted} as {name}"
-        )
+        self.lines.append(f"import {dotted}" if dotted == name else f"import {dotted} as {name}")
 
-    def expression(self, value: Any, name: str = "") -> str:
+    def expression(self, value: Any) -> str:
         """A value as an expression; what it needs is added to the lines.
-
-        Args:
-            value: any.
-            name: that it shall have, if it has to be defined by lines of its own.
 
         Raises:
             UntoldError: it cannot be told.
@@ -282,7 +280,9 @@ class _Telling:
             for key, one in value.get_config().items()
             if key in parameters and _differs(one, parameters[key].default)
         }
-        return f"{maker}({', '.join(f'{key}={self.expression(one)}' for key, one in given.items())})"
+        return (
+            f"{maker}({', '.join(f'{key}={self.expression(one)}' for key, one in given.items())})"
+        )
 
     def _constant(self, value: Any) -> str:
         if isinstance(value, bool | int | str | bytes | type(None)):
@@ -304,9 +304,9 @@ class _Telling:
 
     def _array(self, value: Any) -> str:
         """Arrays, tensors and numbers of NumPy and TensorFlow, and dtypes."""
-        import numpy as np
-        import tensorflow as tf
-
+        tf: Any = sys.modules.get("tensorflow")
+        if tf is None:
+            raise UntoldError("TensorFlow is not there")
         if isinstance(value, tf.DType):
             return f"tf.{value.name}"
         is_tensor = tf.is_tensor(value) or isinstance(value, tf.Variable)

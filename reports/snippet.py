@@ -19,7 +19,7 @@ from lossfuzz.reports.literals import (
     literal,
     quoted,
 )
-from lossfuzz.reports.loss_source import LossSource, loss_source
+from lossfuzz.reports.loss_source import CALLED, LossSource, loss_source
 
 if TYPE_CHECKING:
     from lossfuzz.harness.findings import Finding
@@ -83,15 +83,17 @@ def snippet(finding: Finding, *, bound: bool = False) -> str:
     row = finding.place
     told = shown_classes(finding)
     exact = finding.exact_gradient
-    gradient = "gradient" if _rank(finding) == 2 else "tf.reshape(gradient, [-1, logits.shape[-1]])"
+    gradient = (
+        "gradient" if _rank(finding) == 2 else "tf.reshape(gradient, [-1, logits.shape[-1]])"
+    )
     if len(finding.logits) <= SHOWN_CLASSES:
         printed = f"[float(g) for g in {gradient}[{row}]]"
     else:
         printed = f"[float({gradient}[{row}, k]) for k in {told}]"
     return (
         imports(finding, bound=bound)
-        + inputs(finding)
-        + step(finding)
+        + (_from_recipe(finding, path.loss) if needs_recipe(finding) else inputs(finding))
+        + step(finding, bound=bound)
         + _OUTPUT.format(
             loss_row=0 if path.loss.reduction is not None else row,
             exact_loss=literal(proved(finding.exact_loss)),
@@ -121,19 +123,24 @@ def _rank(finding: Finding) -> int:
     """Axes of the logits that the script feeds."""
     if finding.batch is not None:
         return len(finding.batch.shape) + 1
-    if _needs_recipe(finding) and finding.batch_rows > 1:
+    if needs_recipe(finding) and finding.batch_rows > 1:
         return len(finding.recipe["shape"])
     return 2
 
 
 def imports(finding: Finding, *, bound: bool = False) -> str:
-    """The packages that a finding's path needs and the user's loss, and an empty line."""
+    """The packages that a finding's path needs and the user's loss, and an empty line.
+
+    Args:
+        finding: of the path.
+        bound: as `snippet` has it.
+    """
     path = path_named(finding.path)
     lines = ["import tensorflow as tf\n"]
-    if is_packed(_written(finding)) and not _needs_recipe(finding):
+    if is_packed(_written(finding)):
         lines.append(PACKED_IMPORTS)
     source = _own_source(path)
-    if source is not None and not (bound and not source.complete):
+    if source is not None and not (bound and (source.quoted or not source.complete)):
         if source.module:
             name = source.module.partition(".")[0]
             lines.append(f"# needs {_word(name)}: put its folder on PYTHONPATH\n")
@@ -161,16 +168,17 @@ def inputs(finding: Finding, copies: int | None = None) -> str:
     """
     loss = path_named(finding.path).loss
     fmt = format_named(finding.format).dtype_name
-    if _needs_recipe(finding) and (copies is None or copies == finding.batch_rows):
-        return _from_recipe(finding, loss)
-    if copies is None:
-        copies = finding.batch_rows if finding.repeated else 1
+    rest = _shaped(finding, loss)
+    if finding.batch is None and (copies or finding.repeated):
+        rest = repeated(copies or finding.batch_rows)
+    elif finding.batch is None and finding.batch_rows > 1:
+        rest = f"# one row of {finding.batch_rows}: the recipe in results.json has them all\n"
     return _INPUTS.format(
         logits=_logits(finding),
         format=fmt,
         labels=_labels(finding, loss),
         label_type="" if by_label(loss) else f", tf.{fmt}",
-        rest=_shaped(finding, loss) if finding.batch is not None else repeated(copies),
+        rest=rest,
     )
 
 
@@ -178,25 +186,31 @@ def _written(finding: Finding) -> str:
     return _logits(finding) + _labels(finding, path_named(finding.path).loss)
 
 
-def _needs_recipe(finding: Finding) -> bool:
-    """Whether a batch is not written out: one of many different rows, or of very many numbers."""
-    if finding.batch is None and finding.batch_rows > 1 and not finding.repeated:
-        return True
-    rows = finding.batch.logits if finding.batch is not None else (finding.logits,)
-    many = sum(map(len, rows)) > LONGEST // 20
-    return many and "shape" in finding.recipe and len(_written(finding)) > LONGEST
+def needs_recipe(finding: Finding) -> bool:
+    """Whether its batch is made of its recipe, since it takes too many numbers to write it out.
+
+    That is one of many different rows, or of a row that is as long as it was found.
+    """
+    if finding.batch is not None or finding.repeated or "shape" not in finding.recipe:
+        return False
+    many = len(finding.logits) > LONGEST // 20
+    return finding.batch_rows > 1 or (many and is_long(finding))
+
+
+def is_long(finding: Finding) -> bool:
+    """Whether logits and targets take more than `LONGEST` characters."""
+    return len(_written(finding)) > LONGEST
 
 
 def _from_recipe(finding: Finding, loss: LossSpec) -> str:
     rest = ""
     if finding.batch_rows == 1:
+        row = f"[{finding.row}:{finding.row + 1}]"
         rest = (
-            f"logits = tf.reshape(logits, [-1, logits.shape[-1]])[{finding.row}:{finding.row + 1}]\n"
+            f"logits = tf.reshape(logits, [-1, logits.shape[-1]]){row}\n"
             f"labels = tf.reshape(labels, [-1{'' if by_label(loss) else ', labels.shape[-1]'}])"
-            f"[{finding.row}:{finding.row + 1}]\n"
+            f"{row}\n"
         )
-    elif finding.repeated:
-        raise ValueError("copies of one row are written out")
     reduced = f", loss_named({quoted(finding.loss)})" if loss.reduction is not None else ""
     code = _FROM_RECIPE.format(
         recipe=finding.recipe, target=quoted(loss.target), loss=reduced, rest=rest
@@ -243,12 +257,13 @@ def _shaped(finding: Finding, loss: LossSpec) -> str:
     )
 
 
-def step(finding: Finding, mode: str | None = None) -> str:
+def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> str:
     """Definition and call of the step that computes loss and gradient of logits and labels.
 
     Args:
         finding: whose path and device.
         mode: instead of the finding's own.
+        bound: as `snippet` has it.
     """
     path = path_named(finding.path)
     mode = finding.mode if mode is None else mode
@@ -257,19 +272,20 @@ def step(finding: Finding, mode: str | None = None) -> str:
     gradient = "tape.gradient(loss, logits)"
     return _STEP.format(
         decorator=_DECORATORS[mode],
-        source=_source(path).replace("\n", "\n        "),
+        source=_source(path, bound=bound).replace("\n", "\n        "),
         gradient=f"tf.convert_to_tensor({gradient})" if path.own else gradient,
         device=quoted(finding.device.rpartition("/")[2]),
     )
 
 
-def _source(path: LossPath) -> str:
+def _source(path: LossPath, *, bound: bool) -> str:
     source = _own_source(path)
     if source is None:
         return path.source
     if not path.source:
         return f"{source.called}.call(logits, labels, None)"
-    return f"{source.called}({path.source.rpartition('(')[2]}"
+    called = CALLED if bound and source.quoted else source.called
+    return f"{called}({path.source.rpartition('(')[2]}"
 
 
 def by_label(loss: LossSpec) -> bool:

@@ -171,9 +171,7 @@ def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def _value_of(name: str, function: FunctionType) -> Any:
-    cells = dict(
-        zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-    )
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
     try:
         return cells[name].cell_contents if name in cells else function.__globals__[name]
     except (KeyError, ValueError):

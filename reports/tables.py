@@ -224,4 +224,5 @@ def finding_figures(finding: Finding) -> str:
         f"{gradient}; "
         f"largest error {number(finding.ulp_error)} ulp, {number(finding.mixed_error)} u "
         f"(bound {number(finding.bound)}), margin {number(finding.margin)}"
+        + ("; its script did not show it when it was run again" if finding.unconfirmed else "")
     )

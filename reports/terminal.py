@@ -85,6 +85,8 @@ _REPLAY = "Run one again, by its id: lossfuzz replay FOLDER#{id} (--script, --is
 def _panel(finding: Finding) -> Panel:
     explained = Text(KINDS[finding.kind] + "\n" + tables.finding_figures(finding))
     written = snippet(finding)
+    if finding.unconfirmed:
+        written = "# no script that was run shows it"
     if len(written) > LONGEST_SCRIPT:
         written = f"# its script has {len(written)} characters: lossfuzz replay --script writes it"
     code = Syntax(written, "python", background_color="default", word_wrap=True)

@@ -99,9 +99,9 @@ class Probe:
             found = refusal_of(self._runner, kept, UnavailableError(message))
         else:
             outcome = self._outcome(prepared)
-            if outcome is None or not self._flags(outcome).any():
+            if outcome is None or not self.flags(outcome).any():
                 return None
-            at = int(np.flatnonzero(self._flags(outcome))[0])
+            at = int(np.flatnonzero(self.flags(outcome))[0])
             found = outcome.finding(self._finding.kind, self._finding.tier, at)
         if reduced:
             return replace(found, repeated=True, recipe=self._finding.recipe)
@@ -113,7 +113,7 @@ class Probe:
             none = np.zeros(len(prepared.rows), np.bool_)
             return none if self._refusal(prepared) is None else None
         outcome = self._outcome(prepared)
-        return None if outcome is None else self._flags(outcome)
+        return None if outcome is None else self.flags(outcome)
 
     def _batch(self, rows: Sequence[Row], size: int) -> Prepared:
         """The rows, repeated until the batch is full."""
@@ -133,7 +133,8 @@ class Probe:
         except UnavailableError:
             return None
 
-    def _flags(self, outcome: Outcome) -> NDArray[np.bool_]:
+    def flags(self, outcome: Outcome) -> NDArray[np.bool_]:
+        """Which rows of an outcome show it."""
         finding, measured = self._finding, outcome.measurement
         if finding.kind == kinds.MODE_DISAGREEMENT:
             showing = self._disagreeing(outcome)

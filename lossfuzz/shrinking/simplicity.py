@@ -1,15 +1,18 @@
 """What makes one row simpler than another: an order that decides what shrinking ends with.
 
 In this order: fewer classes, fewer masks, simpler targets, numbers that are easier to read, fewer
-different ones, fewer negative ones, smaller ones, a label further to the front. A number is read
-the more easily the fewer digits it takes; every integer below 1,000 is as easy as another, so
-that of two margins the smaller one wins, not the rounder one.
+different ones, in a long row fewer changes from class to class, fewer negative ones, smaller ones,
+a label further to the front. A number is read the more easily the fewer digits it takes; every
+integer below 1,000 is as easy as another, so that of two margins the smaller one wins, not the
+rounder one.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.decimals import significant_digits
@@ -25,6 +28,11 @@ ZERO, INTEGER, SHORT, ROUND, POWER, LONG = range(6)
 exponent; three digits with an exponent; a power of two; longer ones, by their digits."""
 
 
+_MANY_NUMBERS = 1000
+_ALL_DIGITS = 9
+_LONG_ROW = 64
+
+
 def simplicity(row: Row, fmt: FloatFormat) -> Key:
     """The key by which rows are ordered: the simplest first.
 
@@ -33,18 +41,33 @@ def simplicity(row: Row, fmt: FloatFormat) -> Key:
         fmt: of its logits, whose numbers are written in the fewest digits that name them.
     """
     finite = [value for value in row.logits if math.isfinite(value)]
+    different = set(row.logits)
     return (
         row.classes,
         row.classes - len(finite),
         sum(_weight_cost(weight) for weight in row.weights),
-        sum(number_cost(value, fmt) for value in finite),
-        len(set(row.logits)),
+        _numbers_cost(finite, fmt),
+        len(different),
+        _runs(row.logits) if row.classes > _LONG_ROW else 0,
         sum(math.copysign(1, value) < 0 for value in finite),
         math.fsum(abs(value) / len(finite) for value in finite),
         row.label,
         row.logits,
         row.weights,
     )
+
+
+def _numbers_cost(values: list[float], fmt: FloatFormat) -> int:
+    """Of all numbers; of very many different ones as if each took all digits."""
+    counts = Counter(values)
+    if len(counts) > _MANY_NUMBERS:
+        return len(values) * (LONG + _ALL_DIGITS)
+    return sum(count * number_cost(value, fmt) for value, count in counts.items())
+
+
+def _runs(values: tuple[float, ...]) -> int:
+    """How often the number changes from one class to the next."""
+    return sum(one != other for one, other in itertools.pairwise(values))
 
 
 @functools.lru_cache(maxsize=1 << 16)
