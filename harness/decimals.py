@@ -47,12 +47,12 @@ def shortest_decimal(value: float, fmt: FloatFormat) -> str:
 def proved(value: float, digits: int = PROVED_DIGITS) -> float:
     """An exact value, as the number of so few digits that all of them are proved.
 
-    The number's `repr` has at most so many digits, and differs from the mathematical value by at
-    most half a unit of the last one of them.
+    The number's `repr` differs from the mathematical value by at most half a unit of its last
+    digit. It has so many digits as are wanted; a few more, or less, where that would be a tie.
 
     Args:
         value: known within a relative error of 2**-40 or an absolute one of 2**-200.
-        digits: significant ones, at most.
+        digits: significant ones that are wanted.
 
     Returns:
         The number; 0 for what cannot be told from it; NaN and infinities as they are.
@@ -63,7 +63,8 @@ def proved(value: float, digits: int = PROVED_DIGITS) -> float:
         return 0.0
     known = Decimal(value)
     uncertain = abs(known) * _RELATIVE
-    for count in range(min(digits, PROVED_DIGITS), 1, -1):
+    wanted = min(digits, PROVED_DIGITS)
+    for count in (*range(wanted, PROVED_DIGITS + 1), *range(wanted - 1, 1, -1)):
         rounded = Context(prec=count, rounding=ROUND_HALF_EVEN).plus(known)
         half = Decimal(5).scaleb(rounded.adjusted() - count)
         if abs(rounded - known) + uncertain <= half:
@@ -73,4 +74,4 @@ def proved(value: float, digits: int = PROVED_DIGITS) -> float:
 
 def proved_text(value: float, digits: int = 9) -> str:
     """The same in the short form of tables and messages: ``16`` for 15.999999999999993."""
-    return f"{proved(value, digits):.{digits}g}"
+    return f"{proved(value, digits):.{PROVED_DIGITS}g}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.findings import Finding
 
+_RESULTS = ("loss", "gradient", "logits")
 _NUMBERS = itertools.count()
 
 
@@ -49,8 +50,6 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     Raises:
         UnavailableError: it raised; the message has the exception's name and first line.
     """
-    import tensorflow as tf
-
     path = path_named(finding.path)
     names: dict[str, Any] = {"__name__": "script"}
     if path.function is not None:
@@ -62,9 +61,7 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
         try:
             with policy:  # a whole model's script sets it for good
                 exec(compile(code, file, "exec"), names)  # noqa: S102 - our own text
-            loss = np.asarray(names["loss"])
-            gradient = np.asarray(tf.convert_to_tensor(names["gradient"]))
-            logits = np.asarray(names["logits"])
+            loss, gradient, logits = (_array(names[one]) for one in _RESULTS)
         except Exception as error:
             message = (str(error).strip() or "no message").splitlines()[0]
             raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
@@ -73,6 +70,14 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     classes = logits.shape[-1]
     observed = Observed(loss=loss.reshape(-1), gradient=gradient.reshape(-1, classes), seconds=0.0)
     return Ran(observed, logits)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    import tensorflow as tf
+
+    if tf.is_tensor(value) or isinstance(value, tf.IndexedSlices):
+        value = tf.convert_to_tensor(value).numpy()
+    return np.asarray(value)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.decimals import proved, proved_text
+from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import KINDS, REFUSAL
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.table import path_named
@@ -13,13 +13,12 @@ from lossfuzz.reports.loss_source import loss_source, written_name
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, shown_classes, snippet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.results import CellResult
 
 _SHOWN = 8
-_DIGITS = 9
 _MOST_OTHERS = 6
 
 
@@ -77,12 +76,13 @@ def _figures(finding: Finding) -> list[str]:
         return [*lines, f"  raised    {finding.message}"]
     unit = "the whole batch's" if path.loss.reduction else "the row's"
     exact_loss = proved_text(finding.exact_loss)
-    exact = [proved(value, _DIGITS) for value in finding.exact_gradient]
+    exact = finding.exact_gradient
+    told = _components(finding, finding.observed_gradient)
     return [
         *lines,
         f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {exact_loss}",
-        f"  gradient  is {_components(finding, finding.observed_gradient)},",
-        f"     exactly   {_components(finding, exact)}",
+        f"  gradient  is {told},",
+        f"     exactly   {_components(finding, exact, proved_text)}",
         (
             f"  error     {finding.ulp_error:.3g} ULP of {_units(finding)}; "
             f"{finding.mixed_error:.3g} u, where rounding explains "
@@ -100,12 +100,14 @@ def _beside(finding: Finding) -> str:
     return f", row {finding.place}: it needs this batch of {finding.batch_rows} rows"
 
 
-def _components(finding: Finding, values: Sequence[float]) -> str:
+def _components(
+    finding: Finding, values: Sequence[float], text: Callable[[float], str] = "{:.9g}".format
+) -> str:
     """A gradient's components: those that the script prints, with their classes if not all."""
     told = shown_classes(finding)
     if len(told) == len(values):
-        return numbers(values, finding.label)
-    parts = ", ".join(f"{values[k]:.9g} at {k}" for k in told)
+        return f"[{', '.join(map(text, values))}]"
+    parts = ", ".join(f"{text(values[k])} at {k}" for k in told)
     return f"[{parts}; {len(values)} in all]"
 
 

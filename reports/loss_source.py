@@ -313,7 +313,7 @@ class _Telling:
         if not is_tensor and not isinstance(value, np.ndarray | np.generic):
             raise UntoldError(f"a {type(value).__name__} cannot be written as code")
         try:
-            array = np.asarray(value)
+            array = np.asarray(value.numpy() if is_tensor else value)
         except Exception:  # noqa: BLE001 - whatever a symbolic tensor raises
             raise UntoldError("a symbolic tensor has no value") from None
         if array.size > _MOST_NUMBERS or array.dtype.kind not in "fiub" + "V":

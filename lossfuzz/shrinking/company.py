@@ -9,6 +9,7 @@ import numpy as np
 
 from lossfuzz.harness.findings import RowBatch
 from lossfuzz.harness.prepared import Prepared, prepare
+from lossfuzz.shrinking.gathered import LONG
 from lossfuzz.shrinking.probe import Probe, SpentError
 from lossfuzz.shrinking.rows import batch_of, fed_of, rows_of
 from lossfuzz.shrinking.selections import rows_of_classes
@@ -148,7 +149,7 @@ class _Search:
         if len(company.shape) == 1:
             company = self._fewer_rows(company)
         company = self._fewer_classes(company)
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_STEPS if company.rows[0].classes <= LONG else 1):
             simpler = self._simpler(company)
             if simpler is None:
                 return company

@@ -10,10 +10,10 @@ rounder one.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lossfuzz.harness.decimals import significant_digits
 
@@ -40,15 +40,16 @@ def simplicity(row: Row, fmt: FloatFormat) -> Key:
         row: any.
         fmt: of its logits, whose numbers are written in the fewest digits that name them.
     """
+    if row.classes > _LONG_ROW:
+        return _of_long(row, fmt)
     finite = [value for value in row.logits if math.isfinite(value)]
-    different = set(row.logits)
     return (
         row.classes,
         row.classes - len(finite),
         sum(_weight_cost(weight) for weight in row.weights),
-        _numbers_cost(finite, fmt),
-        len(different),
-        _runs(row.logits) if row.classes > _LONG_ROW else 0,
+        sum(number_cost(value, fmt) for value in finite),
+        len(set(row.logits)),
+        0,
         sum(math.copysign(1, value) < 0 for value in finite),
         math.fsum(abs(value) / len(finite) for value in finite),
         row.label,
@@ -57,17 +58,30 @@ def simplicity(row: Row, fmt: FloatFormat) -> Key:
     )
 
 
-def _numbers_cost(values: list[float], fmt: FloatFormat) -> int:
-    """Of all numbers; of very many different ones as if each took all digits."""
-    counts = Counter(values)
-    if len(counts) > _MANY_NUMBERS:
-        return len(values) * (LONG + _ALL_DIGITS)
-    return sum(count * number_cost(value, fmt) for value, count in counts.items())
-
-
-def _runs(values: tuple[float, ...]) -> int:
-    """How often the number changes from one class to the next."""
-    return sum(one != other for one, other in itertools.pairwise(values))
+def _of_long(row: Row, fmt: FloatFormat) -> Key:
+    """The same key of thousands of numbers; very many different ones count as if of all digits."""
+    values, weights = np.array(row.logits), np.array(row.weights)
+    finite = values[np.isfinite(values)]
+    numbers, counts = np.unique(finite, return_counts=True)
+    whole, halves = int(((weights == 0) | (weights == 1)).sum()), int((weights == 1 / 2).sum())
+    if numbers.size > _MANY_NUMBERS:
+        cost = finite.size * (LONG + _ALL_DIGITS)
+    else:
+        pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
+        cost = sum(count * number_cost(value, fmt) for value, count in pairs)
+    return (
+        row.classes,
+        row.classes - finite.size,
+        halves + 3 * (weights.size - whole - halves),
+        cost,
+        numbers.size + int(finite.size < values.size),
+        int((values[1:] != values[:-1]).sum()),
+        int(np.signbit(finite).sum()),
+        math.fsum(abs(finite) / max(finite.size, 1)),
+        row.label,
+        row.logits,
+        row.weights,
+    )
 
 
 @functools.lru_cache(maxsize=1 << 16)
