@@ -48,7 +48,8 @@ def made_small(finding: Finding, runner: Runner, *, others: Mapping[str, Runner]
         The finding; `Finding.unconfirmed` where no script of it shows it.
     """
     small = shrunk(finding, runner, others=others)
-    if finding.kind in (kinds.CRASH, kinds.TIMEOUT) or not finding.logits:
+    ends = finding.kind in (kinds.CRASH, kinds.TIMEOUT)
+    if ends or not finding.logits or not _has_script(finding):
         return small
     confirming = _Confirming(finding, runner, others)
     for candidate in confirming.candidates(small):
@@ -178,6 +179,15 @@ class _Confirming:
             if _raised(str(error)) == _raised(candidate.message) or path.own:
                 return candidate
         return None
+
+
+def _has_script(finding: Finding) -> bool:
+    """Whether its path is known by name, as it is not where it was made for a single run."""
+    try:
+        path_named(finding.path)
+    except ValueError:
+        return False
+    return True
 
 
 def _same(one: Observed, other: Observed) -> bool:

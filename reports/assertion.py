@@ -31,8 +31,9 @@ def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
         replay: the call or command that finds it again.
     """
     path = path_named(finding.path)
+    name = written_name(path)
     lines = [
-        f"{written_name(path)} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
+        f"{name} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
         f"  ({KINDS[finding.kind]})",
         *_figures(finding),
     ]

@@ -60,7 +60,9 @@ def _candidates(row: Row, loss: LossSpec, fmt: FloatFormat) -> Iterator[Row]:
             yield from _placed(row, np.concatenate([ordered[:kept], rest]), masked, loss, fmt)
     for count in _LEVELS:
         steps = np.array_split(ordered, count)
-        level = np.concatenate([np.full(len(step), _log_mean_exp(step)) for step in steps if len(step)])
+        level = np.concatenate(
+            [np.full(len(step), _log_mean_exp(step)) for step in steps if len(step)]
+        )
         yield from _placed(row, level, masked, loss, fmt)
     yield from _placed(row, ordered, masked, loss, fmt)
 
