@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.formats import BINARY32, BINARY64, format_of
+from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.reduced import row_factors
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import loss_named
@@ -215,8 +216,8 @@ def _recorded_and_right(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """The exact values in a record, mpmath's, and how far they may be apart.
 
-    Of a reduced loss only the row's gradient, unless all rows of its batch were the same: its
-    other rows are not in the record.
+    Of a reduced loss only the row's gradient, unless all rows of its batch were the same, or are
+    in the record.
     """
     loss, logits = loss_named(finding.loss), np.array(finding.logits)
     recorded = np.array([finding.exact_loss, *finding.exact_gradient])
@@ -237,9 +238,27 @@ def _recorded_and_right(
     if loss.reduction is None:
         return recorded, right, RELATIVE_BOUND
     factors = row_factors(loss.reduction, finding.batch_rows)
-    right = np.array([right[0] * factors.sum(), *right[1:] * factors[finding.place]])
-    first = 0 if finding.repeated else 1
+    total = right[0] * factors.sum()
+    if finding.batch is not None:
+        pairs = zip(finding.batch.logits, finding.batch.targets, strict=True)
+        losses = [_right_loss(base, np.array(row), fed) for row, fed in pairs]
+        total = float(factors @ np.array(losses))
+    right = np.array([total, *right[1:] * factors[finding.place]])
+    first = 0 if finding.repeated or finding.batch is not None else 1
     return recorded[first:], right[first:], RELATIVE_BOUND + 8 * BINARY64.unit_roundoff
+
+
+def _right_loss(loss: LossSpec, logits: NDArray[np.float64], fed: tuple[float, ...]) -> float:
+    """The loss of a row and what it is fed, by Arb from the textbook definition."""
+    label, weights = int(fed[0]), fed
+    if loss.target in (kinds.INDEX, kinds.IGNORABLE, kinds.NONE):
+        weights = (0.0,) * logits.size if label == kinds.IGNORED else ()
+        label = max(label, 0)
+    else:
+        label = fed.index(max(fed))
+    targets = target_of_row(loss.target, logits, label, weights)
+    ball, _ = textbook_row(loss, logits, targets.weights[0], [label])
+    return float(ball.mid())
 
 
 def _outside(

@@ -92,8 +92,13 @@ def _inputs(finding: Finding, batch: Shown, *, own: bool) -> str:
     if batch.logits is not None:
         return _packed(batch)
     code = snippet.inputs(finding, None if own else batch.copies)
-    place = finding.place if own or batch.copies == finding.batch_rows else 0
+    place = _place(finding) if own or batch.copies == finding.batch_rows else 0
     return f"{code.rstrip()}\nrow = {place}  # the one that shows it\n\n" if place else code
+
+
+def _place(finding: Finding) -> int:
+    """The row's index; 0 where it stands alone, since its batch is not in the record."""
+    return finding.place if finding.batch is not None or finding.repeated else 0
 
 
 def _head(finding: Finding, versions: Mapping[str, str]) -> str:
@@ -220,7 +225,7 @@ def _other_modes(finding: Finding, batch: Shown) -> str:
 
 def _places(finding: Finding, batch: Shown) -> tuple[str, str]:
     """The index of the row's loss, and of its gradient."""
-    row = "row" if batch.logits is not None or finding.place else "0"
+    row = "row" if batch.logits is not None or _place(finding) else "0"
     return "0" if path_named(finding.path).loss.reduction is not None else row, row
 
 

@@ -59,11 +59,9 @@ def _candidates(row: Row, loss: LossSpec, fmt: FloatFormat) -> Iterator[Row]:
             rest = np.full(ordered.size - kept, level)
             yield from _placed(row, np.concatenate([ordered[:kept], rest]), masked, loss, fmt)
     for count in _LEVELS:
-        steps = np.array_split(ordered, count)
-        level = np.concatenate(
-            [np.full(len(step), _log_mean_exp(step)) for step in steps if len(step)]
-        )
-        yield from _placed(row, level, masked, loss, fmt)
+        steps = [step for step in np.array_split(ordered, count) if step.size]
+        stairs = np.concatenate([np.full(step.size, _log_mean_exp(step)) for step in steps])
+        yield from _placed(row, stairs, masked, loss, fmt)
     yield from _placed(row, ordered, masked, loss, fmt)
 
 
