@@ -29,6 +29,7 @@ CALLS = {"eager": 120, "graph": 40, "xla": 20}
 
 _FEW = (1, 2, 3)
 _MOST_PARTNERS = 12
+_FEW_PARTNERS = 4
 _MOST_STEPS = 8
 _MOST_ROWS = 4096
 
@@ -145,9 +146,11 @@ class _Search:
         return found
 
     def smaller(self, company: _Company) -> _Company:
-        """Fewer rows, then fewer classes, then simpler numbers."""
+        """Fewer rows, then fewer different ones, fewer classes, and simpler numbers."""
         if len(company.shape) == 1:
             company = self._fewer_rows(company)
+        if len(company.rows) > 2:
+            company = self._alike(company)
         company = self._fewer_classes(company)
         for _ in range(_MOST_STEPS if company.rows[0].classes <= LONG else 1):
             simpler = self._simpler(company)
@@ -174,6 +177,17 @@ class _Search:
                 else:
                     start += size
             size //= 2
+        return company
+
+    def _alike(self, company: _Company) -> _Company:
+        """All the others the same, which matters where their number does."""
+        own = company.rows[company.place]
+        for other in _partners(company)[:_FEW_PARTNERS]:
+            rows = [other] * len(company.rows)
+            rows[company.place] = own
+            found = replace(company, rows=tuple(rows))
+            if self.shows(found):
+                return found
         return company
 
     def _fewer_classes(self, company: _Company) -> _Company:

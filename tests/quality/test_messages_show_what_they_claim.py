@@ -73,7 +73,8 @@ def shifted_by_the_batch(logits, labels):
 
 
 def test_a_row_that_needs_its_batch_is_shown_with_it(tf):
-    message = checked("batch", shifted_by_the_batch, NAME, **QUICK)
+    options = {"formats": ["float32"], "modes": ["eager"], "rows": 3000}
+    message = checked("batch", shifted_by_the_batch, NAME, **options)
     finding = message.finding
     assert finding.batch is not None
     assert finding.batch_rows == 2
@@ -115,7 +116,7 @@ def test_a_loss_of_every_kind_is_told_so_that_its_script_runs_as_pasted(tf):
             self.floor = floor
 
         def call(self, y_true, y_pred):
-            return clipped(y_pred, y_true, self.floor)
+            return clipped(y_pred, tf.cast(y_true, tf.int32), self.floor)
 
     smooth = keras.losses.BinaryCrossentropy(
         from_logits=True, label_smoothing=0.25, reduction=None
