@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import linecache
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     with _as_file(code) as file, contextlib.redirect_stdout(io.StringIO()):
         policy = dtype_policy(path.api, format_named(finding.format)) if trained else _nothing()
         try:
-            with policy:  # a whole model's script sets it for good
+            with policy, warnings.catch_warnings():  # a whole model's script sets it for good
+                warnings.simplefilter("ignore")  # it was told when the path itself was run
                 exec(compile(code, file, "exec"), names)  # noqa: S102 - our own text
             loss, gradient, logits = (_array(names[one]) for one in _RESULTS)
         except Exception as error:
