@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossfuzz.audit import with_right_values
 from lossfuzz.executed import Ran, executed
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.execution import Observed, UnavailableError
@@ -140,7 +141,7 @@ class _Confirming:
         if row >= len(showing) or not showing[row]:
             return None
         found = outcome.finding(candidate.kind, candidate.tier, row)
-        return replace(
+        shown = replace(
             found,
             batch_rows=candidate.batch_rows,
             repeated=candidate.repeated,
@@ -148,6 +149,7 @@ class _Confirming:
             recipe=candidate.recipe,
             row=row if candidate.repeated and candidate.batch_rows > 1 else candidate.row,
         )
+        return with_right_values(shown)
 
     def _run(self, candidate: Finding, prepared: Prepared) -> Ran:
         """Run a script; a source that gives other values than the loss itself is left out.

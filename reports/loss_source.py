@@ -225,11 +225,17 @@ class _Telling:
             return self._function(value)
         if isinstance(value, type):
             return self._imported(value)
+        return self._object(value)
+
+    def _object(self, value: Any) -> str:
+        """What was made of other things by a call that can be written again."""
         if isinstance(value, functools.partial):
             self.bind("functools", functools)
             named = [f"{key}={self.expression(one)}" for key, one in value.keywords.items()]
             rest = ", ".join([*map(self.expression, value.args), *named])
             return f"functools.partial({self.expression(value.func)}, {rest})"
+        if isinstance(getattr(value, "python_function", None), FunctionType):
+            return f"tf.function({self.expression(value.python_function)})"
         if callable(getattr(value, "get_config", None)):
             return self._configured(value)
         return self._constant(value)

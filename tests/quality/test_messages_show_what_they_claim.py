@@ -2,13 +2,17 @@
 
 import functools
 import linecache
+import re
+import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from planted_collection import PLANTED
 from planted_messages import LONGEST_MESSAGE, Message, checked, faults_of, message_of, outputs_of
 
+import lossfuzz
 from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.formats import BINARY16, BINARY32
@@ -260,3 +264,61 @@ def test_scripts_of_a_runs_page_print_what_its_figures_say(result):
 
 def test_a_message_without_a_finding_has_no_script():
     assert Message(name="", text="", finding=None, seconds=0.0).script == ""
+
+
+MAIN = """
+import lossfuzz, tensorflow as tf
+
+FLOOR = 1e-7
+
+def floored(p):
+    return tf.maximum(p, FLOOR)
+
+@tf.function
+def step(p):
+    return floored(p)
+
+def loss(logits, labels):
+    p = tf.gather(tf.nn.softmax(logits), labels, batch_dims=labels.shape.rank)
+    return -tf.math.log(step(p))
+
+if __name__ == "__main__":
+    try:
+        lossfuzz.check(loss, "softmax-cross-entropy", formats=["float32"], modes=["eager"],
+                       rows=600, shapes=[(32, 6)])
+    except lossfuzz.LossDefect as defect:
+        print(defect)
+"""
+
+
+def test_a_function_of_a_program_is_told_by_its_source(tmp_path):
+    (tmp_path / "program.py").write_text(MAIN)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    message = Message(name="program", text=done.stdout.rstrip(), finding=None, seconds=0.0)
+    assert "import __main__" not in message.script
+    (printed,) = outputs_of([message.script])
+    told = re.search(r"loss      is (\S+), the row's exact value (\S+)", message.text).groups()
+    loss = re.search(r"^loss +(\S+)  exact: (\S+)", printed).groups()
+    assert [float(one) for one in loss] == pytest.approx([float(one) for one in told], rel=1e-8)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_exact_values_are_rounded_once_and_told_short(tf, parts):
+    def formula(x, logits, label):
+        return x.sum(logits * logits) / parts
+
+    def nothing(logits, labels):
+        return 0.0 * tf.reduce_sum(logits * logits, axis=-1)
+
+    message = checked("nothing", nothing, lossfuzz.formula(formula), **QUICK)
+    finding = message.finding
+    exact = sum(Fraction(one) ** 2 for one in finding.logits) / parts
+    assert finding.exact_loss == float(exact)
+    gradient = [2 * Fraction(one) / parts for one in finding.logits]
+    assert list(finding.exact_gradient) == [float(one) for one in gradient]
+    told = re.search(r"the row's exact value (\S+)", message.text).group(1)
+    assert told == proved_text(float(exact))
+    if parts == 2 and float(exact) == round(float(exact)):
+        assert "." not in told
