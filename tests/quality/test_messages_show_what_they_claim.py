@@ -5,6 +5,7 @@ import linecache
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -50,8 +51,9 @@ def test_scripts_of_all_planted_losses_print_what_their_messages_say(tf):
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_a_compiled_modes_script_shows_it_in_that_mode(tf, mode):
-    names = {"no_max_shift", "shift_by_the_largest_of_the_batch", "mean_over_the_first_axis"}
-    found = [message_of(one, (mode,), 600) for one in PLANTED if one.name in names]
+    names = {"no_max_shift", "shift_by_the_largest_of_the_batch"}
+    chosen = [replace(one, formats=("float32",)) for one in PLANTED if one.name in names]
+    found = [message_of(one, (mode,), 600) for one in chosen]
     assert len(found) == len(names)
     assert all("@tf.function" in one.script for one in found)
     shown(found)
@@ -215,13 +217,16 @@ def picky_about_many_values(logits, labels):
     return tf.where(steps > 100, tf.cast(0.0, logits.dtype) * losses, losses)
 
 
-@pytest.mark.parametrize("classes", [32000, 70000])
-@pytest.mark.parametrize("loss", [in_half, picky_about_many_values], ids=lambda one: one.__name__)
-def test_vocabulary_rows_are_told_in_few_characters(tf, loss, classes):
-    options = {"formats": ["float16"], "modes": ["eager"], "families": ["normal", "long_tail"]}
-    message = checked("wide", loss, NAME, rows=8, shapes=[(2, classes)], **options)
-    assert len(message.text) <= LONGEST_MESSAGE
-    shown([message])
+def test_vocabulary_rows_are_told_in_few_characters(tf):
+    options = {"formats": ["float16"], "modes": ["eager"], "families": ["normal"], "rows": 2}
+    given = [(in_half, 32000), (picky_about_many_values, 32000), (picky_about_many_values, 70000)]
+    messages = [
+        checked(f"{loss.__name__} {classes}", loss, NAME, shapes=[(2, classes)], **options)
+        for loss, classes in given
+    ]
+    assert all(one.finding is not None for one in messages)
+    assert max(len(one.text) for one in messages) <= LONGEST_MESSAGE
+    shown(messages)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +243,7 @@ def result(tf):
             devices=("CPU:0",),
             modes=("eager", "graph"),
             shapes=((64, 3), (2, 4, 300)),
-            rows=1024,
+            rows=600,
         )
     )
 
