@@ -231,7 +231,13 @@ def with_right_values(finding: Finding) -> Finding:
     gradient = plain[len(plain) - classes :]
     if len(gradient) != classes:
         return finding
-    return replace(finding, exact_loss=loss[0], exact_gradient=tuple(gradient))
+    same = finding.documented_loss == finding.exact_loss
+    return replace(
+        finding,
+        exact_loss=loss[0],
+        documented_loss=loss[0] if same else finding.documented_loss,
+        exact_gradient=tuple(gradient),
+    )
 
 
 def _recorded_and_right(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.decimals import proved_text
+from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 
@@ -210,10 +210,11 @@ def finding_figures(finding: Finding) -> str:
     if finding.message:
         return finding.message
     documented = ""
-    if finding.documented_loss != finding.exact_loss:
+    if proved(finding.documented_loss) != proved(finding.exact_loss):
         documented = f", documented {proved_text(finding.documented_loss)}"
-    needed = f", needed, the shown one at {finding.place}" if finding.batch is not None else ""
-    rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows{needed}: "
+    rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows: "
+    if finding.batch is not None:
+        rows = f"needs this batch of {finding.batch_rows} rows, of which row {finding.place} has "
     gradient = ""
     if finding.has_row:
         observed, exact = finding.observed_gradient[label], finding.exact_gradient[label]
