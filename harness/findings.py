@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 DEFECT = "defect"
@@ -50,6 +50,42 @@ KINDS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowBatch:
+    """Different rows that have to stand together for one of them to show a finding.
+
+    Attributes:
+        logits: of every row.
+        targets: what each row is fed: its label alone, or its targets.
+        shape: of the leading axes.
+        row: the finding's, counted over all leading axes.
+    """
+
+    logits: tuple[tuple[float, ...], ...]
+    targets: tuple[tuple[float, ...], ...]
+    shape: tuple[int, ...]
+    row: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The batch as JSON's types."""
+        return {
+            "logits": [[json_number(one) for one in row] for row in self.logits],
+            "targets": [list(row) for row in self.targets],
+            "shape": list(self.shape),
+            "row": self.row,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> RowBatch:
+        """The batch that `to_json` wrote."""
+        return cls(
+            logits=tuple(tuple(map(float, row)) for row in record["logits"]),
+            targets=tuple(tuple(map(float, row)) for row in record["targets"]),
+            shape=tuple(record["shape"]),
+            row=int(record["row"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One row on which one cell shows one kind of finding; replayable from its own record.
 
@@ -64,7 +100,8 @@ class Finding:
         logits: the row's logits, exactly.
         label: index of the true class, or of the largest target.
         target: shape ``[classes]``; empty where the label says it all.
-        batch_rows: rows that a reduced loss took in; 1 for a loss of each row.
+        batch_rows: rows of the batch that it takes to show it: those that a reduced loss took in;
+            of a loss of each row 1, unless its row does not show it alone.
         loss_dtype: dtype name of the returned loss.
         observed_loss: what the path returned.
         exact_loss: the exact loss, to float64.
@@ -80,7 +117,10 @@ class Finding:
         recipe: of the batch that held the row.
         row: its index there.
         message: the error's first line, for a refusal, crash or timeout.
-        repeated: whether all rows of a reduced loss's batch were this one.
+        repeated: whether all rows of that batch were this one.
+        batch: the different rows that have to stand together; None of copies of one row, and
+            where only the recipe tells them.
+        unconfirmed: whether its script was run again and did not show it.
         upstream: the gradient that comes from above the row's loss; both gradients are
             multiplied with it.
         further: of a saturation, logits of a row with the same loss and a larger exact one.
@@ -113,6 +153,8 @@ class Finding:
     documented_loss: float = math.nan
     by_design: bool = False
     repeated: bool = False
+    batch: RowBatch | None = None
+    unconfirmed: bool = False
     upstream: float = 1.0
     further: tuple[float, ...] = ()
     further_exact_loss: float = math.nan
@@ -138,7 +180,17 @@ class Finding:
         numbers = (*self.logits, *self.target)
         sizes = (len(self.logits), self.label, self.batch_rows, int(self.repeated))
         packed = struct.pack(f"<4q{len(numbers)}d", *sizes, *numbers)
+        if self.batch is not None:
+            rows = [*self.batch.logits, *self.batch.targets, self.batch.shape, (self.batch.row,)]
+            packed += repr(rows).encode()
         return hashlib.sha256("\n".join(told).encode() + b"\0" + packed).hexdigest()[:8]
+
+    @property
+    def place(self) -> int:
+        """The row's index in the batch that its script builds."""
+        if self.batch is not None:
+            return self.batch.row
+        return self.row if self.batch_rows > 1 else 0
 
     @property
     def has_row(self) -> bool:
@@ -164,7 +216,12 @@ class Finding:
         Args:
             with_arrays: whether to write the row itself; without, recipe and row number give it.
         """
-        record = {"id": self.id, **asdict(self)}
+        record = {"id": self.id, **asdict(replace(self, batch=None))}
+        del record["batch"]
+        if not self.unconfirmed:
+            del record["unconfirmed"]
+        if self.batch is not None and with_arrays:
+            record["batch"] = self.batch.to_json()
         if self.upstream == 1:
             del record["upstream"]
         if not self.further:
@@ -189,6 +246,8 @@ class Finding:
         for name in (*_ARRAYS, "further"):
             read[name] = tuple(float(value) for value in read.get(name, ()))
         read["further_exact_loss"] = float(read.get("further_exact_loss", math.nan))
+        if "batch" in read:
+            read["batch"] = RowBatch.from_json(read["batch"])
         return cls(**read)
 
 

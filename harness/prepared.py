@@ -113,6 +113,27 @@ def prepare(
     return replace(prepared, row_reference=own, reference=own)
 
 
+def inputs_of(
+    logits: NDArray[Any],
+    labels: NDArray[np.integer[Any]],
+    kind: str,
+    loss: LossSpec | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a path is given of a batch of a recipe: logits, and targets as `Targets.fed` has them.
+
+    Args:
+        logits: shape ``[..., classes]``.
+        labels: shape ``[...]``.
+        kind: of target, of `targets.KINDS`.
+        loss: a reduced one, for which rows without an exact value are replaced.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    targets = targets_of(kind, rows, labels.reshape(-1))
+    if loss is not None:
+        rows, targets = _with_exact_values(rows, targets, loss)
+    return rows.reshape(logits.shape), targets.fed(logits.shape, logits.dtype)
+
+
 def prepare_targets(
     logits: NDArray[Any], targets: Targets, recipe: dict[str, Any], loss: LossSpec
 ) -> Prepared:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossfuzz.harness.formats import BINARY32, BINARY64, format_of
-from lossfuzz.harness.losses.reduced import row_factors
+from lossfuzz.harness.losses import targets as kinds
+from lossfuzz.harness.losses.reduced import row_shares
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.losses.targets import target_of_row
@@ -49,6 +51,9 @@ _ENCLOSED_SHARE = 1 / 12
 
 _FORMULA_COMPONENTS = 8
 """Of a user's formula's gradient in each row; every one costs an evaluation of the formula."""
+
+_VANISHING = 2 * kernel.ABSOLUTE_BOUND
+"""What is smaller cannot be told from an exact 0."""
 
 _WIDE = 100
 """Classes from which on Arb's series, in a few components, is quicker than mpmath in all."""
@@ -208,8 +213,7 @@ def audit_findings(findings: Iterable[Finding], *, deadline: float = math.inf) -
         if count and time.perf_counter() > deadline:
             return count
         recorded, right, bound = _recorded_and_right(finding)
-        if finding.upstream != 1:  # such a record has the loss first, then the gradient
-            right[1:] *= finding.upstream
+        right = _with_upstream(right, finding)
         if _outside(recorded, right, np.full(len(right), bound)):
             raise AuditError(
                 f"the exact values of a finding are not mpmath's: {finding.cell_name}, label "
@@ -219,13 +223,46 @@ def audit_findings(findings: Iterable[Finding], *, deadline: float = math.inf) -
     return len(rows)
 
 
+def with_right_values(finding: Finding) -> Finding:
+    """The finding with its exact values rounded to float64 once, instead of within their bounds.
+
+    Those of wide rows stay as they are, and so does a loss whose batch is not in the record.
+    """
+    classes = len(finding.logits)
+    if not 0 < classes <= _WIDE or math.isnan(finding.exact_loss):
+        return finding
+    recorded, right, bound = _recorded_and_right(finding)
+    right = _with_upstream(right, finding)
+    if _outside(recorded, right, np.full(len(right), bound)):
+        return finding  # the audit tells it
+    plain = np.where(np.abs(right) < _VANISHING, 0.0, right).tolist()
+    loss = [plain[0]] if len(plain) == 1 + classes else [finding.exact_loss]
+    gradient = plain[len(plain) - classes :]
+    if len(gradient) != classes:
+        return finding
+    same = finding.documented_loss == finding.exact_loss
+    return replace(
+        finding,
+        exact_loss=loss[0],
+        documented_loss=loss[0] if same else finding.documented_loss,
+        exact_gradient=tuple(gradient),
+    )
+
+
+def _with_upstream(right: NDArray[np.float64], finding: Finding) -> NDArray[np.float64]:
+    """Exact values with the gradient for the record's upstream; a loss stands before it."""
+    if finding.upstream == 1:
+        return right
+    return np.array([right[0], *right[1:] * finding.upstream])
+
+
 def _recorded_and_right(
     finding: Finding,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """The exact values in a record, mpmath's, and how far they may be apart.
 
-    Of a reduced loss only the row's gradient, unless all rows of its batch were the same: its
-    other rows are not in the record.
+    Of a reduced loss only the row's gradient, unless all rows of its batch were the same, or are
+    in the record.
     """
     loss, logits = loss_named(finding.loss), np.array(finding.logits)
     recorded = np.array([finding.exact_loss, *finding.exact_gradient])
@@ -245,10 +282,28 @@ def _recorded_and_right(
         right = np.array([value.to_float64()[0, 0], *slopes.to_float64()[0]])
     if loss.reduction is None:
         return recorded, right, RELATIVE_BOUND
-    factors = row_factors(loss.reduction, finding.batch_rows)
-    right = np.array([right[0] * factors.sum(), *right[1:] * factors[finding.row]])
-    first = 0 if finding.repeated else 1
+    shares, count = row_shares(loss.reduction, finding.batch_rows)
+    total = right[0] * shares.sum() / count
+    if finding.batch is not None:
+        pairs = zip(finding.batch.logits, finding.batch.targets, strict=True)
+        losses = [_right_loss(base, np.array(row), fed) for row, fed in pairs]
+        total = float(shares @ np.array(losses)) / count
+    right = np.array([total, *right[1:] * shares[finding.place] / count])
+    first = 0 if finding.repeated or finding.batch is not None else 1
     return recorded[first:], right[first:], RELATIVE_BOUND + 8 * BINARY64.unit_roundoff
+
+
+def _right_loss(loss: LossSpec, logits: NDArray[np.float64], fed: tuple[float, ...]) -> float:
+    """The loss of a row and what it is fed, by Arb from the textbook definition."""
+    label, weights = int(fed[0]), fed
+    if loss.target in (kinds.INDEX, kinds.IGNORABLE, kinds.NONE):
+        weights = (0.0,) * logits.size if label == kinds.IGNORED else ()
+        label = max(label, 0)
+    else:
+        label = fed.index(max(fed))
+    targets = target_of_row(loss.target, logits, label, weights)
+    ball, _ = textbook_row(loss, logits, targets.weights[0], [label])
+    return float(ball.mid())
 
 
 def _outside(

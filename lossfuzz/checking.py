@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_findings
+from lossfuzz.confirming import made_small
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
@@ -24,7 +25,6 @@ from lossfuzz.reports import assertion
 from lossfuzz.reports.notes import not_judged, not_reached, notes
 from lossfuzz.rounds import rounds_of
 from lossfuzz.search import Searches
-from lossfuzz.shrinking import shrunk
 from lossfuzz.strategies.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class _Check:
             finding = min((one for one in worst if one.tier == DEFECT), key=_telling)
             runner = self.measuring.runner(by_name[finding.cell_name])
             others = self._other_modes(by_name[finding.cell_name])
-            small = shrunk(finding, runner, others=others, deadline=self.deadline)
+            small = made_small(finding, runner, others=others, deadline=self.deadline)
             worst = [small, *(one for one in worst if one is not finding)]
         else:
             self._ask_policies()

@@ -207,6 +207,15 @@ def _check(finding: Finding) -> None:
         raise ValueError("its logits or targets are not numbers")
     if classes and (sizes != {classes} or not 0 <= finding.label < classes):
         raise ValueError("its row, label, target and gradient do not belong together")
+    batch = finding.batch
+    if batch is None:
+        return
+    rows = [*batch.logits, *(row for row in batch.targets if len(row) != 1)]
+    counts = {len(batch.logits), len(batch.targets), math.prod(batch.shape), finding.batch_rows}
+    if len(counts) != 1 or {len(row) for row in rows} != {classes}:
+        raise ValueError("the rows of its batch do not belong together")
+    if not 0 <= batch.row < len(batch.logits) or batch.logits[batch.row] != finding.logits:
+        raise ValueError("its row is not the one of its batch")
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:

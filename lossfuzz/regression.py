@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.baseline import stored_cell_name
 from lossfuzz.comparison import SMALLEST_RATIO, compare
+from lossfuzz.confirming import made_small
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.findings import DEFECT, KINDS
 from lossfuzz.harness.results import CellResult, RunResult
@@ -21,7 +22,6 @@ from lossfuzz.reports import assertion
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.tables import number, share
 from lossfuzz.reports.words import amount
-from lossfuzz.shrinking import shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,4 +268,4 @@ def _shrunk(finding: Finding, result: RunResult) -> Finding:
         and replace(one.cell, mode=owner.cell.mode) == owner.cell
         and one is not owner
     }
-    return shrunk(finding, CellRunner(owner.cell, owner.documented), others=others)
+    return made_small(finding, CellRunner(owner.cell, owner.documented), others=others)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.audit import AuditError, audit_findings
+from lossfuzz.confirming import prepared_as_shown
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, device_named, start_tensorflow
 from lossfuzz.harness.cells import MODES, Cell
@@ -166,12 +167,17 @@ def batches(finding: Finding, cell: Cell) -> Iterator[Batch]:
         yield Batch(logits=logits, targets=targets, prepared=None, whole=True)
         return
     loss = cell.path.loss
-    alone = loss.reduction is None or finding.batch_rows == 1
+    if finding.batch is not None:
+        prepared = prepared_as_shown(finding, cell)
+        if prepared is not None:
+            yield _batch(prepared, row=finding.place, copies=1)
+        return
+    alone = finding.batch_rows == 1
     if alone or finding.repeated:
         sizes = [1, batch_rows(len(finding.logits))] if alone else [finding.batch_rows]
         for size in sizes if loss.reduction is None else sizes[:1]:
             prepared = batch_of([row_of(finding)] * size, loss, cell.format, finding.recipe)
-            row = finding.row if finding.repeated else 0
+            row = finding.place
             yield _batch(prepared, row=min(row, size - 1), copies=size)
     whole = _whole(finding, cell)
     if whole is not None and not finding.repeated:

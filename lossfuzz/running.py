@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
+from lossfuzz.confirming import made_small
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
 from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
 from lossfuzz.measuring import Measuring
 from lossfuzz.search import Searches
-from lossfuzz.shrinking import shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ class _Run:
             result = by_name[finding.cell_name]
             others = self._other_modes(result) if finding.kind == kinds.MODE_DISAGREEMENT else {}
             runner = self.measuring.runner(result)
-            self.small[finding_key(finding)] = shrunk(finding, runner, others=others)
+            self.small[finding_key(finding)] = made_small(finding, runner, others=others)
         self.measuring.spend("shrink", started)
 
     def find_cliffs(self) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import KINDS, REFUSAL
 from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.loss_source import loss_source, written_name
+from lossfuzz.reports.snippet import LONGEST_SCRIPT, shown_classes, snippet
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.results import CellResult
@@ -30,18 +31,28 @@ def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
         others: further findings, of other kinds and cells.
         replay: the call or command that finds it again.
     """
-    loss, _, _ = finding.path.partition(" as ")
+    path = path_named(finding.path)
+    name = written_name(path)
     lines = [
-        f"{loss} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
+        f"{name} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
         f"  ({KINDS[finding.kind]})",
         *_figures(finding),
     ]
     if others:
         lines.append(f"also: {_listed_others(others)}")
-    lines += [f"again: {replay} (finding {finding.id})", "as a script:"]
-    if not is_importable(finding.path):
-        lines.append("    # put the loss that was checked here, under the name that is called")
-    lines += [f"    {line}".rstrip() for line in snippet(finding).splitlines()]
+    lines.append(f"again: {replay} (finding {finding.id})")
+    code = snippet(finding)
+    if len(code) > LONGEST_SCRIPT:
+        return "\n".join(
+            [*lines, f"(its script has {len(code):,} characters: too long to be shown)"]
+        )
+    heading = "as a script"
+    if finding.unconfirmed:
+        heading += ", which did not show it when it was run again"
+    elif path.own and not loss_source(path).complete:
+        heading += ", which was run with the loss that was checked"
+    lines.append(f"{heading}:")
+    lines += [f"    {line}".rstrip() for line in code.splitlines()]
     return "\n".join(lines)
 
 
@@ -62,22 +73,44 @@ def _figures(finding: Finding) -> list[str]:
     target = f"label {finding.label}"
     if finding.target:
         target = f"target {numbers(finding.target, finding.label)}"
-    batch = f", in a batch of {finding.batch_rows} such rows" if finding.batch_rows > 1 else ""
-    lines = [f"  logits    {numbers(finding.logits, finding.label)}, {target}{batch}"]
+    lines = [f"  logits    {numbers(finding.logits, finding.label)}, {target}{_beside(finding)}"]
     if finding.kind == REFUSAL:
         return [*lines, f"  raised    {finding.message}"]
     unit = "the whole batch's" if path.loss.reduction else "the row's"
+    exact_loss = proved_text(finding.exact_loss)
+    exact = finding.exact_gradient
+    told = _components(finding, finding.observed_gradient)
     return [
         *lines,
-        f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {finding.exact_loss:.9g}",
-        f"  gradient  is {numbers(finding.observed_gradient, finding.label)},",
-        f"     exactly   {numbers(finding.exact_gradient, finding.label)}",
+        f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {exact_loss}",
+        f"  gradient  is {told},",
+        f"     exactly   {_components(finding, exact, proved_text)}",
         (
             f"  error     {finding.ulp_error:.3g} ULP of {_units(finding)}; "
             f"{finding.mixed_error:.3g} u, where rounding explains "
             f"{finding.bound:.3g} u (u = {format_named(finding.format).unit_roundoff:.2g})"
         ),
     ]
+
+
+def _beside(finding: Finding) -> str:
+    """The batch that it takes, where it is not the row alone."""
+    if finding.batch_rows == 1:
+        return ""
+    if finding.repeated:
+        return f", in a batch of {finding.batch_rows} such rows"
+    return f", row {finding.place}: it needs this batch of {finding.batch_rows} rows"
+
+
+def _components(
+    finding: Finding, values: Sequence[float], text: Callable[[float], str] = "{:.9g}".format
+) -> str:
+    """A gradient's components: those that the script prints, with their classes if not all."""
+    told = shown_classes(finding)
+    if len(told) == len(values):
+        return f"[{', '.join(map(text, values))}]"
+    parts = ", ".join(f"{text(values[k])} at {k}" for k in told)
+    return f"[{parts}; {len(values)} in all]"
 
 
 def _units(finding: Finding) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.reports import tables
-from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.causes import Cause
     from lossfuzz.harness.findings import Finding
 
-_LONGEST_SCRIPT = 5000
 _OPEN = 3
-_READABLE_CLASSES = 33
-"""Of a row that was not shrunk: with more, a script of it is no help to a reader."""
 
 
 def worst_texts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -65,14 +63,14 @@ def cause_data(causes: Sequence[Cause]) -> list[dict[str, Any]]:
 
 
 def _script(finding: Finding) -> str:
-    """The row as a script; empty where there is no row, or one too long to be read."""
-    code = snippet(finding) if finding.has_row else ""
-    return code if len(code) <= _LONGEST_SCRIPT else ""
+    """The row as a script; empty without a row, of one too long to be read, or not confirmed."""
+    code = snippet(finding) if finding.has_row and not finding.unconfirmed else ""
+    return code if len(code) <= LONGEST_SCRIPT else ""
 
 
 def _cause_script(cause: Cause) -> str:
-    short = cause.shrunk or len(cause.finding.logits) <= _READABLE_CLASSES
-    return _script(cause.finding) if short else ""
+    """Only of a row that was made small: its script was run."""
+    return _script(cause.finding) if cause.shrunk else ""
 
 
 def _texts(finding: Finding) -> dict[str, Any]:
@@ -88,10 +86,10 @@ def _pairs(finding: Finding) -> list[tuple[str, str, str]]:
     """What was observed and what is exact, of the loss and of the label's gradient."""
     label = finding.label
     return [
-        ("loss", f"{finding.observed_loss:.9g}", f"{finding.exact_loss:.9g}"),
+        ("loss", f"{finding.observed_loss:.9g}", proved_text(finding.exact_loss)),
         (
             "label's gradient",
             f"{finding.observed_gradient[label]:.9g}",
-            f"{finding.exact_gradient[label]:.9g}",
+            proved_text(finding.exact_gradient[label]),
         ),
     ]

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.reports.snippet import SHOWN_CLASSES, literal
+from lossfuzz.reports.literals import SHOWN_CLASSES, literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -192,8 +193,8 @@ def _current(finding: Finding) -> str:
     if finding.by_design:
         text += (
             f" That agrees with the documented formula ({_inline(path.documented.name)}), whose "
-            f"exact value is {literal(finding.documented_loss)}: the formula itself is what this "
-            "report is about."
+            f"exact value is {literal(proved(finding.documented_loss))}: the formula itself is "
+            "what this report is about."
         )
     return text
 
@@ -202,9 +203,9 @@ def _expected(finding: Finding) -> str:
     loss = loss_named(finding.loss)
     of_batch = " (of the whole batch)" if loss.reduction else ""
     return (
-        f"Loss {literal(finding.exact_loss)}{of_batch} and gradient "
-        f"{_numbers(finding.exact_gradient, finding.label)}: the exact values of "
-        f"{_inline(loss.name)} for these stored numbers, to the accuracy of float64, checked in "
+        f"Loss {literal(proved(finding.exact_loss))}{of_batch} and gradient "
+        f"{_numbers([*map(proved, finding.exact_gradient)], finding.label)}: the exact values of "
+        f"{_inline(loss.name)} for these stored numbers, to as many digits, checked in "
         f"multiple-precision arithmetic (mpmath); by its definition {_code(loss.formula)} "
         f"({_inline(loss.source)}), the gradient by its derivative."
         + (

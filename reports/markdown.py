@@ -132,7 +132,7 @@ def _findings(worst: Iterable[Finding]) -> Iterator[Part]:
         title = tables.finding_title(finding)
         text = f"{escaped(KINDS[finding.kind])}.\n\n{escaped(tables.finding_figures(finding))}"
         script = snippet(finding)
-        if len(script) <= _LONGEST_CODE:
+        if len(script) <= _LONGEST_CODE and not finding.unconfirmed:
             text += f"\n\n{code(script)}"
         rank = 1 if len(told) <= _FINDINGS_FIRST else 3
         yield Part(name=f"the finding of {finding.kind}", text=folded(title, text), rank=rank)

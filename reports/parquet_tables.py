@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.findings import KINDS, Finding
+from lossfuzz.harness.findings import KINDS, Finding, RowBatch
 from lossfuzz.harness.histogram import (
     INFINITE_OCTAVE,
     NO_OCTAVE,
@@ -315,6 +315,7 @@ _TYPES = {
     "bool": FLAG,
     "tuple[float, ...]": REALS,
     "dict[str, Any]": TEXT,
+    "RowBatch | None": TEXT,
 }
 _FINDINGS = {
     "number": WHOLE,
@@ -365,6 +366,8 @@ def _finding(number: int, of: str, finding: Finding) -> dict[str, Any]:
     }
     for name in (field.name for field in fields(Finding)):
         value = getattr(finding, name)
+        if isinstance(value, RowBatch):
+            value = value.to_json()
         if _FINDINGS[name] == REALS:
             row[name] = list(value) if finding.has_row else None
         else:

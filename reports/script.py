@@ -17,11 +17,13 @@ import numpy as np
 
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports import snippet
-from lossfuzz.reports.snippet import SHOWN_CLASSES, listed, literal, quoted
+from lossfuzz.reports.literals import SHOWN_CLASSES, listed, literal, quoted
+from lossfuzz.reports.snippet import shown_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,8 +68,8 @@ def script(
         batch: in which its row shows it; by default copies of the row, as the finding tells.
         seconds: after which a timeout is one.
     """
-    copies = finding.batch_rows if finding.repeated else 1
-    batch = batch or Shown(copies=copies)
+    own = batch is None
+    batch = batch or Shown(copies=finding.batch_rows if finding.repeated else 1)
     body = snippet.step(finding)
     if finding.kind == kinds.REFUSAL:
         body = _REFUSED.format(
@@ -78,11 +80,25 @@ def script(
         _head(finding, versions)
         + _settings(finding, seconds)
         + snippet.imports(finding)
-        + (snippet.inputs(finding, batch.copies) if batch.logits is None else _packed(batch))
+        + _inputs(finding, batch, own=own)
         + body
         + _other_modes(finding, batch)
         + _verdict(finding, batch)
     )
+
+
+def _inputs(finding: Finding, batch: Shown, *, own: bool) -> str:
+    """Logits, labels and the row that shows it, of the finding's own batch or of another."""
+    if batch.logits is not None:
+        return _packed(batch)
+    code = snippet.inputs(finding, None if own else batch.copies)
+    place = _place(finding) if own or batch.copies == finding.batch_rows else 0
+    return f"{code.rstrip()}\nrow = {place}  # the one that shows it\n\n" if place else code
+
+
+def _place(finding: Finding) -> int:
+    """The row's index; 0 where it stands alone, since its batch is not in the record."""
+    return finding.place if finding.batch is not None or finding.repeated else 0
 
 
 def _head(finding: Finding, versions: Mapping[str, str]) -> str:
@@ -209,7 +225,7 @@ def _other_modes(finding: Finding, batch: Shown) -> str:
 
 def _places(finding: Finding, batch: Shown) -> tuple[str, str]:
     """The index of the row's loss, and of its gradient."""
-    row = "row" if batch.logits is not None else "0"
+    row = "row" if batch.logits is not None or _place(finding) else "0"
     return "0" if path_named(finding.path).loss.reduction is not None else row, row
 
 
@@ -219,13 +235,13 @@ def _verdict(finding: Finding, batch: Shown) -> str:
     if finding.kind in (kinds.REFUSAL, kinds.CRASH, kinds.TIMEOUT):
         return f"print({_LOSS.format(row=0)})\nprint({gone})\n"
     loss_row, row = _places(finding, batch)
-    classes = _classes(finding)
+    classes = shown_classes(finding)
     return _DECIDED.format(
         loss=_LOSS.format(row=loss_row),
         gradient=_GRADIENT.format(row=row),
         classes=classes,
-        exact_loss=literal(finding.exact_loss),
-        exact_gradient=listed([finding.exact_gradient[k] for k in classes]),
+        exact_loss=literal(proved(finding.exact_loss)),
+        exact_gradient=listed([proved(finding.exact_gradient[k]) for k in classes]),
         stands=_criterion(finding),
         text=quoted(f"finding {finding.id}"),
     )
@@ -246,22 +262,6 @@ raise SystemExit(int(stands))
 """
 
 
-def _classes(finding: Finding) -> list[int]:
-    """The classes whose components are compared: all, or of a wide row those that tell most."""
-    exact, observed = np.array(finding.exact_gradient), np.array(finding.observed_gradient)
-    if len(exact) <= SHOWN_CLASSES:
-        return list(range(len(exact)))
-    chosen = {finding.label, int(np.abs(exact).argmax())}
-    if exact.shape == observed.shape:
-        with np.errstate(invalid="ignore"):
-            apart = np.abs(observed - exact)
-        chosen.add(int(np.where(np.isfinite(apart), apart, np.inf).argmax()))
-        flipped = np.flatnonzero(np.sign(observed) * np.sign(exact) < 0)
-        if flipped.size:
-            chosen.add(int(flipped[np.abs(exact[flipped]).argmax()]))
-    return sorted(chosen)
-
-
 def _criterion(finding: Finding) -> str:
     """The condition under which the finding stands, as an expression of the script's names."""
     loss_off = f"not abs(loss - exact_loss) <= {literal(_loss_tolerance(finding))}"
@@ -271,7 +271,7 @@ def _criterion(finding: Finding) -> str:
     )
     largest = max((abs(value) for value in finding.exact_gradient), default=0.0)
     small = f"float(tf.reduce_max(tf.abs(row_gradient))) <= {literal(largest * _VANISHED)}"
-    label = _classes(finding).index(finding.label)
+    label = shown_classes(finding).index(finding.label)
     return {
         kinds.NON_FINITE_LOSS: "not math.isfinite(loss)",
         kinds.NON_FINITE_GRADIENT: "not bool(tf.reduce_all(tf.math.is_finite(row_gradient)))",

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-import json
-import keyword
+import itertools
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.findings import UPSTREAM_IGNORED
+import numpy as np
+
+from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.reports.literals import (
+    PACKED_IMPORTS,
+    SHOWN_CLASSES,
+    is_packed,
+    listed,
+    literal,
+    quoted,
+)
+from lossfuzz.reports.loss_source import CALLED, LossSource, loss_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.paths.path import LossPath
 
+LONGEST = 6000
+"""Characters of logits and targets that are written out; longer batches come of their recipe."""
+
+LONGEST_SCRIPT = 8000
+"""Characters of a script that is shown in a message; a longer one has to be asked for."""
+
+_FEW_ALIKE = 2
+
 _DECORATORS = {"eager": "", "graph": "@tf.function\n", "xla": "@tf.function(jit_compile=True)\n"}
 
 _INPUTS = """\
-logits = tf.constant([{logits}], tf.{format})
-labels = tf.constant([{label}]{label_type})
-{repeat}
+logits = tf.constant({logits}, tf.{format})
+labels = tf.constant({labels}{label_type})
+{rest}
+"""
+
+_FROM_RECIPE = """\
+# too long to be written out: lossfuzz makes it of its recipe
+from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.prepared import inputs_of
+from lossfuzz.strategies.recipes import Recipe, expand
+
+batch = expand(Recipe.from_json({recipe}))
+logits, labels = inputs_of(batch.logits, batch.labels, {target}{loss})
+logits, labels = tf.constant(logits), tf.constant(labels)
+{rest}
 """
 
 _STEP = """\
@@ -32,124 +59,234 @@ _STEP = """\
     with tf.GradientTape() as tape:
         tape.watch(logits)
         loss = {source}
-    return loss, tape.gradient(loss, logits{upstream})
+    return loss, {gradient}
 
 with tf.device({device}):
     loss, gradient = step(logits, labels)
 """
 
 _OUTPUT = """\
-print("loss    ", float(tf.reshape(loss, [-1])[0]), " exact:", {exact_loss})
+print("loss    ", float(tf.reshape(loss, [-1])[{loss_row}]), " exact:", {exact_loss})
 print("gradient", {gradient}, " exact:", {exact_gradient})
 """
 
-SHOWN_CLASSES = 8
-"""Rows of more classes are not written out class by class."""
 
+def snippet(finding: Finding, *, bound: bool = False) -> str:
+    """The script for one finding; it prints what is beside what should be.
 
-def snippet(finding: Finding) -> str:
-    """The script for one finding; it prints what is beside what should be."""
-    label = finding.label
-    short = len(finding.logits) <= SHOWN_CLASSES
+    Args:
+        finding: of any kind.
+        bound: whether what defines a loss that nobody else has is left out, for a run in which
+            `loss_source.CALLED` is there already.
+    """
+    path = path_named(finding.path)
+    row = finding.place
+    told = shown_classes(finding)
     exact = finding.exact_gradient
+    gradient = (
+        "gradient" if _rank(finding) == 2 else "tf.reshape(gradient, [-1, logits.shape[-1]])"
+    )
+    if len(finding.logits) <= SHOWN_CLASSES:
+        printed = f"[float(g) for g in {gradient}[{row}]]"
+    else:
+        printed = f"[float({gradient}[{row}, k]) for k in {told}]"
     return (
-        imports(finding)
-        + inputs(finding)
-        + step(finding)
+        imports(finding, bound=bound)
+        + (_from_recipe(finding, path.loss) if needs_recipe(finding) else inputs(finding))
+        + step(finding, bound=bound)
         + _OUTPUT.format(
-            exact_loss=literal(finding.exact_loss),
-            gradient="[float(g) for g in gradient[0]]"
-            if short
-            else f"float(gradient[0, {label}])",
-            exact_gradient=listed(exact) if short else repr(exact[label]),
+            loss_row=0 if path.loss.reduction is not None else row,
+            exact_loss=literal(proved(finding.exact_loss)),
+            gradient=printed,
+            exact_gradient=listed([proved(exact[k]) for k in told]),
         )
     )
 
 
-def imports(finding: Finding) -> str:
-    """The packages that a finding's path needs, and an empty line."""
+def shown_classes(finding: Finding) -> list[int]:
+    """The classes whose components are told: all, or of a wide row those that tell most."""
+    exact, observed = np.array(finding.exact_gradient), np.array(finding.observed_gradient)
+    if len(exact) <= SHOWN_CLASSES:
+        return list(range(len(exact)))
+    chosen = {finding.label, int(np.abs(exact).argmax())}
+    if exact.shape == observed.shape:
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(observed - exact)
+        chosen.add(int(np.where(np.isfinite(apart), apart, np.inf).argmax()))
+        flipped = np.flatnonzero(np.sign(observed) * np.sign(exact) < 0)
+        if flipped.size:
+            chosen.add(int(flipped[np.abs(exact[flipped]).argmax()]))
+    return sorted(chosen)
+
+
+def _rank(finding: Finding) -> int:
+    """Axes of the logits that the script feeds."""
+    if finding.batch is not None:
+        return len(finding.batch.shape) + 1
+    if needs_recipe(finding) and finding.batch_rows > 1:
+        return len(finding.recipe["shape"])
+    return 2
+
+
+def imports(finding: Finding, *, bound: bool = False) -> str:
+    """The packages that a finding's path needs and the user's loss, and an empty line.
+
+    Args:
+        finding: of the path.
+        bound: as `snippet` has it.
+    """
     path = path_named(finding.path)
-    lines = ["import tensorflow as tf"]
-    module, attributes = _own_name(path)
-    if module and _is_plain(module, attributes):
-        lines.append(f"import {module}")
-    elif module:
-        lines += [
-            "import importlib",
-            "import operator",
-            f"own_loss = operator.attrgetter({quoted(attributes)})(",
-            f"    importlib.import_module({quoted(module)}))",
-        ]
+    lines = ["import tensorflow as tf\n"]
+    if is_packed(_written(finding)):
+        lines.append(PACKED_IMPORTS)
+    source = _own_source(path)
+    if source is not None and not (bound and (source.quoted or not source.complete)):
+        if source.module:
+            name = source.module.partition(".")[0]
+            lines.append(f"# needs {_word(name)}: put its folder on PYTHONPATH\n")
+        lines.append(source.code)
     if path.api != "tensorflow":
-        lines.append(f"import {path.api}")
-    return "\n".join(lines) + "\n\n"
+        lines.append(f"import {path.api}\n")
+    return "".join(lines) + "\n"
+
+
+def _word(text: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _own_source(path: LossPath) -> LossSource | None:
+    """How a user's loss is had; None of the libraries' paths."""
+    return loss_source(path) if path.own or (":" in path.name and not path.source) else None
 
 
 def inputs(finding: Finding, copies: int | None = None) -> str:
-    """Logits and labels of the row, as many copies of it as there are in a reduced loss's batch.
+    """Logits and labels of the batch that shows a finding.
 
     Args:
         finding: whose row.
-        copies: that make the batch; by default those that the finding itself tells of.
+        copies: of the row that make the batch; by default those that the finding itself tells of.
     """
     loss = path_named(finding.path).loss
     fmt = format_named(finding.format).dtype_name
+    rest = _shaped(finding, loss)
+    if finding.batch is None and (copies or finding.repeated):
+        rest = repeated(copies or finding.batch_rows)
+    elif finding.batch is None and finding.batch_rows > 1:
+        rest = f"# one row of {finding.batch_rows}: the recipe in results.json has them all\n"
     return _INPUTS.format(
-        logits=listed(finding.logits),
+        logits=_logits(finding),
         format=fmt,
-        label=_target(finding, loss),
+        labels=_labels(finding, loss),
         label_type="" if by_label(loss) else f", tf.{fmt}",
-        repeat=_repetition(finding) if copies is None else repeated(copies),
+        rest=rest,
     )
 
 
-def step(finding: Finding, mode: str | None = None) -> str:
+def _written(finding: Finding) -> str:
+    return _logits(finding) + _labels(finding, path_named(finding.path).loss)
+
+
+def needs_recipe(finding: Finding) -> bool:
+    """Whether its batch is made of its recipe, since it takes too many numbers to write it out.
+
+    That is one of many different rows, or of a row that is as long as it was found.
+    """
+    if finding.batch is not None or finding.repeated or "shape" not in finding.recipe:
+        return False
+    many = len(finding.logits) > LONGEST // 20
+    return finding.batch_rows > 1 or (many and is_long(finding))
+
+
+def is_long(finding: Finding) -> bool:
+    """Whether logits and targets take more than `LONGEST` characters."""
+    return len(_written(finding)) > LONGEST
+
+
+def _from_recipe(finding: Finding, loss: LossSpec) -> str:
+    rest = ""
+    if finding.batch_rows == 1:
+        row = f"[{finding.row}:{finding.row + 1}]"
+        rest = (
+            f"logits = tf.reshape(logits, [-1, logits.shape[-1]]){row}\n"
+            f"labels = tf.reshape(labels, [-1{'' if by_label(loss) else ', labels.shape[-1]'}])"
+            f"{row}\n"
+        )
+    reduced = f", loss_named({quoted(finding.loss)})" if loss.reduction is not None else ""
+    code = _FROM_RECIPE.format(
+        recipe=finding.recipe, target=quoted(loss.target), loss=reduced, rest=rest
+    )
+    unneeded = "from lossfuzz.harness.losses.table import loss_named\n"
+    return code if reduced else code.replace(unneeded, "")
+
+
+def _logits(finding: Finding) -> str:
+    if finding.batch is None:
+        return f"[{listed(finding.logits)}]"
+    return _stacked([listed(row) for row in finding.batch.logits])
+
+
+def _labels(finding: Finding, loss: LossSpec) -> str:
+    if finding.batch is None:
+        return f"[{_target(finding, loss)}]"
+    if by_label(loss):
+        labels = [int(row[0]) for row in finding.batch.targets]
+        many = len(labels) > SHOWN_CLASSES
+        return f"[int(k) for k in {listed(labels)}]" if many else str(labels)
+    return _stacked([listed(row) for row in finding.batch.targets])
+
+
+def _stacked(rows: list[str]) -> str:
+    """Rows as a list of lists; equal ones that follow each other as a product."""
+    runs = [(row, len(list(run))) for row, run in itertools.groupby(rows)]
+    if any(count > _FEW_ALIKE for _, count in runs):
+        return " + ".join(f"[{row}] * {count}" if count > 1 else f"[{row}]" for row, count in runs)
+    inside = ",\n".join(f"    {row}" for row in rows)
+    return f"[\n{inside},\n]"
+
+
+def _shaped(finding: Finding, loss: LossSpec) -> str:
+    """How flat rows get their leading axes back."""
+    batch = finding.batch
+    if batch is None or len(batch.shape) == 1:
+        return ""
+    shape = list(batch.shape)
+    targets = shape if by_label(loss) else [*shape, len(finding.logits)]
+    return (
+        f"logits = tf.reshape(logits, {[*shape, len(finding.logits)]})\n"
+        f"labels = tf.reshape(labels, {targets})\n"
+    )
+
+
+def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> str:
     """Definition and call of the step that computes loss and gradient of logits and labels.
 
     Args:
         finding: whose path and device.
         mode: instead of the finding's own.
+        bound: as `snippet` has it.
     """
     path = path_named(finding.path)
     mode = finding.mode if mode is None else mode
     if path.trains is not None:
         return f"mode = {mode!r}\n{path.source}\n"
+    above = "" if finding.upstream == 1 else f", {finding.upstream!r} * tf.ones_like(loss)"
+    gradient = f"tape.gradient(loss, logits{above})"
     return _STEP.format(
         decorator=_DECORATORS[mode],
-        source=_source(path).replace("\n", "\n        "),
-        upstream=_upstream(finding),
+        source=_source(path, bound=bound).replace("\n", "\n        "),
+        gradient=f"tf.convert_to_tensor({gradient})" if path.own else gradient,
         device=quoted(finding.device.rpartition("/")[2]),
     )
 
 
-def _upstream(finding: Finding) -> str:
-    """The argument for gradients from above, where the finding is about them."""
-    if finding.kind != UPSTREAM_IGNORED:
-        return ""
-    return f", {finding.upstream!r} * tf.ones_like(loss)"
-
-
-def _source(path: LossPath) -> str:
-    module, attributes = _own_name(path)
-    plain = _is_plain(module, attributes)
+def _source(path: LossPath, *, bound: bool) -> str:
+    source = _own_source(path)
+    if source is None:
+        return path.source
     if not path.source:
-        return f"{f'{module}.{attributes}' if plain else 'own_loss'}.call(logits, labels, None)"
-    if path.own and module and not plain:
-        return f"own_loss({path.source.rpartition('(')[2]}"
-    return path.source
-
-
-def _own_name(path: LossPath) -> tuple[str, str]:
-    """Module and name of what is the user's own; nothing where there is nothing to import."""
-    written = path.name.partition(" as ")[0] if path.own else path.name
-    module, separator, attributes = written.partition(":")
-    return (module, attributes) if separator and is_importable(path.name) else ("", "")
-
-
-def _is_plain(*dotted: str) -> bool:
-    """Whether names can be written as code, since they are nothing but names and dots."""
-    parts = [part for name in dotted for part in name.split(".")]
-    return all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
+        return f"{source.called}.call(logits, labels, None)"
+    called = CALLED if bound and source.quoted else source.called
+    return f"{called}({path.source.rpartition('(')[2]}"
 
 
 def by_label(loss: LossSpec) -> bool:
@@ -167,13 +304,6 @@ def _target(finding: Finding, loss: LossSpec) -> str:
     return listed([float(k == finding.label) for k in range(len(finding.logits))])
 
 
-def _repetition(finding: Finding) -> str:
-    """How a reduced loss's batch is made of the row."""
-    if finding.batch_rows == 1 or finding.repeated:
-        return repeated(finding.batch_rows)
-    return f"# one row of {int(finding.batch_rows)}: the recipe in results.json has them all\n"
-
-
 def repeated(copies: int) -> str:
     """How a batch is made of copies of the row; nothing for one."""
     if copies == 1:
@@ -182,20 +312,3 @@ def repeated(copies: int) -> str:
         f"logits = tf.repeat(logits, {int(copies)}, axis=0)\n"
         f"labels = tf.repeat(labels, {int(copies)}, axis=0)\n"
     )
-
-
-def listed(values: Sequence[float]) -> str:
-    """Numbers as a Python list; many equal ones as a product."""
-    if len(values) > SHOWN_CLASSES and len(set(values)) == 1:
-        return f"[{literal(values[0])}] * {len(values)}"
-    return "[" + ", ".join(literal(value) for value in values) + "]"
-
-
-def literal(value: float) -> str:
-    """A number as Python reads it."""
-    return repr(float(value)) if abs(value) < float("inf") else f'float("{float(value)}")'
-
-
-def quoted(text: str) -> str:
-    """Any text as a literal of Python in ASCII, whatever it contains."""
-    return json.dumps(text)

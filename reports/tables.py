@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.cliffs import ZERO_GRADIENT, first_defect
+from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.reports.cliffs import NONE, begins_text
@@ -229,17 +230,20 @@ def finding_figures(finding: Finding) -> str:
     if finding.message:
         return finding.message
     documented = ""
-    if finding.documented_loss != finding.exact_loss:
-        documented = f", documented {finding.documented_loss:.9g}"
+    if proved(finding.documented_loss) != proved(finding.exact_loss):
+        documented = f", documented {proved_text(finding.documented_loss)}"
     rows = f"{finding.batch_rows} {'equal ' if finding.repeated else ''}rows: "
+    if finding.batch is not None:
+        rows = f"needs this batch of {finding.batch_rows} rows, of which row {finding.place} has "
     gradient = ""
     if finding.has_row:
         observed, exact = finding.observed_gradient[label], finding.exact_gradient[label]
-        gradient = f", label's gradient {observed:.9g} (exact {exact:.9g})"
+        gradient = f", label's gradient {observed:.9g} (exact {proved_text(exact)})"
     return (
         f"{rows if finding.batch_rows > 1 else ''}"
-        f"loss {finding.observed_loss:.9g} (exact {finding.exact_loss:.9g}{documented})"
+        f"loss {finding.observed_loss:.9g} (exact {proved_text(finding.exact_loss)}{documented})"
         f"{gradient}; "
         f"largest error {number(finding.ulp_error)} ulp, {number(finding.mixed_error)} u "
         f"(bound {number(finding.bound)}), margin {number(finding.margin)}"
+        + ("; its script did not show it when it was run again" if finding.unconfirmed else "")
     )

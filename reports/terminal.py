@@ -15,7 +15,7 @@ from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.grid import Column, Line
 from lossfuzz.reports.grid import show as show_grid
 from lossfuzz.reports.routes import route_changes
-from lossfuzz.reports.snippet import snippet
+from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ _REPLAY = "Run one again, by its id: lossfuzz replay FOLDER#{id} (--script, --is
 
 def _panel(finding: Finding) -> Panel:
     explained = Text(KINDS[finding.kind] + "\n" + tables.finding_figures(finding))
-    code = Syntax(snippet(finding), "python", background_color="default", word_wrap=True)
+    written = snippet(finding)
+    if finding.unconfirmed:
+        written = "# no script that was run shows it"
+    if len(written) > LONGEST_SCRIPT:
+        written = f"# its script has {len(written)} characters: lossfuzz replay --script writes it"
+    code = Syntax(written, "python", background_color="default", word_wrap=True)
     title = escape(tables.finding_title(finding))
     return Panel(
         Group(explained, code), title=title, title_align="left", subtitle=f"finding {finding.id}"

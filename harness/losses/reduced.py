@@ -45,12 +45,22 @@ def row_factors(reduction: str, rows: int) -> NDArray[np.float64]:
     Raises:
         ValueError: the reduction is unknown.
     """
+    shares, count = row_shares(reduction, rows)
+    return shares / count
+
+
+def row_shares(reduction: str, rows: int) -> tuple[NDArray[np.float64], int]:
+    """The same as a quotient: each row's weight, shape ``[rows]``, and what all are divided by.
+
+    Raises:
+        ValueError: the reduction is unknown.
+    """
     if reduction == MEAN:
-        return np.full(rows, 1 / rows)
+        return np.ones(rows), rows
     if reduction == SUM:
-        return np.ones(rows)
+        return np.ones(rows), 1
     if reduction == WEIGHTED_MEAN:
-        return sample_weights(rows) / rows
+        return sample_weights(rows), rows
     raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
 
 

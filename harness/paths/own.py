@@ -10,6 +10,7 @@ import importlib
 import inspect
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,15 @@ def own_path(loss: Loss, against: LossSpec, *, name: str | None = None) -> LossP
         source=_source(written, swapped=swapped),
         documented=against,
         own=True,
+        function=loss,
     )
     _KNOWN[path.name] = path
     return path
+
+
+def leave_unquoted(path: LossPath) -> None:
+    """Tell this loss's source in no script of this process: it gives other values there."""
+    _KNOWN[path.name] = replace(path, quotable=False)
 
 
 def own_path_named(name: str) -> LossPath | None:

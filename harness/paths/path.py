@@ -34,6 +34,8 @@ class LossPath:
         traces: for a whole model: ``(cell, logits, targets)``, trains once, and returns the pairs
             (logits, loss) of tensors that its forward passes were made of.
         own: whether it is a user's own loss, which nobody has tried before.
+        function: the user's own object, where it is known.
+        quotable: whether a script may tell it by its source; not where that gives other values.
     """
 
     name: str
@@ -45,3 +47,5 @@ class LossPath:
     trains: Callable[[Cell], Callable[[Any, Any], tuple[Any, Any]]] | None = None
     traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None
     own: bool = False
+    function: Callable[..., Any] | None = None
+    quotable: bool = True

@@ -107,9 +107,9 @@ class _Worker:
     def _reduce(self, finding: dict[str, Any]) -> dict[str, Any]:
         from lossfuzz.audit import audit_findings
         from lossfuzz.campaign.tasks import cell_of
+        from lossfuzz.confirming import made_small
         from lossfuzz.harness.findings import MODE_DISAGREEMENT, Finding
         from lossfuzz.harness.results import CellResult
-        from lossfuzz.shrinking import shrunk
 
         plan, measuring = self._ready()
         found = Finding.from_json(finding)
@@ -122,7 +122,7 @@ class _Worker:
             for mode, one in results.items()
             if one.unavailable is None or mode == cell.mode
         }
-        smaller = shrunk(found, runners[cell.mode], others=runners)
+        smaller = made_small(found, runners[cell.mode], others=runners)
         audit_findings([smaller])
         return {"finding": smaller.to_json()}
 

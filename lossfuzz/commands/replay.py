@@ -12,6 +12,7 @@ from lossfuzz.audit import AuditError
 from lossfuzz.errors import UsageError
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
+from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.subjects.server import cpu_features
 from lossfuzz.recorded import recorded
@@ -80,8 +81,8 @@ def _lines(given: Recorded, result: Replayed) -> list[str]:
     if then.logits:
         lines.append(f"  logits  {assertion.numbers(then.logits, then.label)}, {_target(then)}")
         lines.append(
-            f"  exact   loss {then.exact_loss:.9g}, gradient "
-            f"{assertion.numbers(then.exact_gradient, then.label)}"
+            f"  exact   loss {proved_text(then.exact_loss)}, gradient "
+            f"{assertion.numbers([*map(proved, then.exact_gradient)], then.label)}"
         )
     lines.append(f"  then    {_observed(then)} · {_with(given.versions) or 'versions unknown'}")
     if now is not None:

@@ -48,9 +48,8 @@ def shrunk_to_copies(finding: Finding, cell: Cell, probe: Probe) -> Finding:
 
 def _first_copies(finding: Finding, cell: Cell, probe: Probe) -> Finding | None:
     rows = list(_rows(finding, cell))
-    for copies in _COPIES:
-        if copies > max(finding.batch_rows, 1):
-            break
+    most = max(finding.batch_rows, 1)
+    for copies in (*(count for count in _COPIES if count < most), most):
         for size in (*_SIZES, None):
             for row in rows:
                 for one in _of_size(row, size, cell):

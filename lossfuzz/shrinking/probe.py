@@ -90,7 +90,7 @@ class Probe:
         outcome = self._outcome(self._batch([row], batch_rows(row.classes)))
         if outcome is None:
             return False
-        shown = self._flags(outcome)
+        shown = self.flags(outcome)
         if self._finding.tier == DEFECT and shown.any():
             self.least = _KEPT * float(self._errors(outcome.measurement)[shown].max())
         return bool(shown.any())
@@ -147,20 +147,25 @@ class Probe:
             found = refusal_of(self._runner, kept, UnavailableError(message))
         else:
             outcome = self._outcome(prepared)
-            flags = None if outcome is None else self._flags(outcome)
+            flags = None if outcome is None else self.flags(outcome)
             if outcome is None or flags is None or not flags.any():
                 return None
             at = int(np.flatnonzero(flags)[0])
             found = outcome.finding(self._finding.kind, self._finding.tier, at)
-            if self._growth is not None:
-                found = replace(
-                    found,
-                    further=tuple(self._growth.logits[at].tolist()),
-                    further_exact_loss=float(self._growth.exact_loss[at]),
-                )
+            found = self.with_growth(found, at)
         if reduced:
             return replace(found, repeated=True, recipe=self._finding.recipe)
         return replace(found, row=self._finding.row, recipe=self._finding.recipe)
+
+    def with_growth(self, found: Finding, row: int) -> Finding:
+        """The record of a row of the last outcome, with the row that shows a saturation."""
+        if self._growth is None:
+            return found
+        return replace(
+            found,
+            further=tuple(self._growth.logits[row].tolist()),
+            further_exact_loss=float(self._growth.exact_loss[row]),
+        )
 
     def showing(self, prepared: Prepared) -> NDArray[np.bool_] | None:
         """Which rows of a batch show it; None if the cell refuses the batch, whatever it shows."""
@@ -168,7 +173,7 @@ class Probe:
             none = np.zeros(len(prepared.rows), np.bool_)
             return none if self._refusal(prepared) is None else None
         outcome = self._outcome(prepared)
-        return None if outcome is None else self._flags(outcome)
+        return None if outcome is None else self.flags(outcome)
 
     def _batch(self, rows: Sequence[Row], size: int) -> Prepared:
         """The rows, repeated until the batch is full."""
@@ -188,7 +193,8 @@ class Probe:
         except UnavailableError:
             return None
 
-    def _flags(self, outcome: Outcome) -> NDArray[np.bool_]:
+    def flags(self, outcome: Outcome) -> NDArray[np.bool_]:
+        """Which rows of an outcome show it."""
         finding, measured = self._finding, outcome.measurement
         if finding.kind == kinds.MODE_DISAGREEMENT:
             showing = self._disagreeing(outcome)

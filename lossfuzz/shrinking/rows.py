@@ -77,10 +77,52 @@ def row_of(finding: Finding) -> Row:
     return Row(logits=finding.logits, weights=weights, label=finding.label)
 
 
+def rows_of(prepared: Prepared) -> list[Row]:
+    """All rows of a batch."""
+    return [
+        Row(
+            logits=tuple(logits),
+            weights=tuple(prepared.targets.weights[k].tolist()),
+            label=int(prepared.row_labels[k]),
+        )
+        for k, logits in enumerate(prepared.rows.astype(np.float64).tolist())
+    ]
+
+
+def fed_of(row: Row, loss: LossSpec) -> tuple[float, ...]:
+    """What a row is fed beside its logits: its label alone, or its targets."""
+    if loss.target not in (kinds.INDEX, kinds.IGNORABLE, kinds.NONE):
+        return row.weights
+    ignored = loss.target == kinds.IGNORABLE and not any(row.weights)
+    return (float(kinds.IGNORED if ignored else row.label),)
+
+
+def row_fed(logits: tuple[float, ...], fed: tuple[float, ...], loss: LossSpec) -> Row:
+    """The row that is fed so."""
+    if loss.target not in (kinds.INDEX, kinds.IGNORABLE, kinds.NONE):
+        return Row(logits=logits, weights=fed, label=fed.index(max(fed)))
+    label = int(fed[0])
+    if label == kinds.IGNORED:
+        return Row(logits=logits, weights=(0.0,) * len(logits), label=0)
+    return Row(logits=logits, weights=one_hot(label, len(logits)), label=label)
+
+
 def batch_of(
-    rows: Sequence[Row], loss: LossSpec, fmt: FloatFormat, recipe: dict[str, Any]
+    rows: Sequence[Row],
+    loss: LossSpec,
+    fmt: FloatFormat,
+    recipe: dict[str, Any],
+    shape: tuple[int, ...] | None = None,
 ) -> Prepared:
-    """A batch of rows of equally many classes, with its exact values."""
+    """A batch of rows of equally many classes, with its exact values.
+
+    Args:
+        rows: in their order.
+        loss: whose values.
+        fmt: of the logits.
+        recipe: that the rows came from.
+        shape: of the leading axes; by default one axis.
+    """
     logits = np.array([row.logits for row in rows])
     targets = Targets(
         kind=loss.target,
@@ -88,4 +130,7 @@ def batch_of(
         labels=np.array([row.label for row in rows], np.int64),
         masked=np.isneginf(logits),
     )
-    return prepare_targets(fmt.cast(logits), targets, recipe, loss)
+    cast = fmt.cast(logits)
+    if shape is not None:
+        cast = cast.reshape(*shape, logits.shape[1])
+    return prepare_targets(cast, targets, recipe, loss)

@@ -10,6 +10,7 @@ from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.losses import targets
 from lossfuzz.harness.regions import region_of
 from lossfuzz.shrinking.copies import shrunk_to_copies
+from lossfuzz.shrinking.gathered import FEW_NUMBERS, LONG, gathered_rows
 from lossfuzz.shrinking.library import library_batches
 from lossfuzz.shrinking.probe import Probe, SpentError, batch_rows
 from lossfuzz.shrinking.rows import row_of
@@ -120,6 +121,7 @@ class _Search:
         """Until nothing is simpler, or the calls are spent."""
         try:
             self._from_library()
+            self._gather()
             while True:
                 before = self.row
                 self._fewer_classes()
@@ -157,6 +159,12 @@ class _Search:
                 found = zip(rows, wanted, showing if showing is not None else (), strict=False)
                 if self._take(next((one for one, here, shows in found if here and shows), None)):
                     return
+
+    def _gather(self) -> None:
+        """Few different numbers in a long row, before its classes are counted."""
+        row = self.row
+        if row.classes > LONG and len(set(row.logits)) > FEW_NUMBERS:
+            self._take(self._probe.first(gathered_rows(row, self._loss, self._format)))
 
     def _fewer_classes(self) -> None:
         """One to three at once, else by halving what is between three and those that there are."""

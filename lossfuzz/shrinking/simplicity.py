@@ -1,9 +1,10 @@
 """What makes one row simpler than another: an order that decides what shrinking ends with.
 
 In this order: fewer classes, fewer masks, simpler targets, numbers that are easier to read, fewer
-different ones, fewer negative ones, smaller ones, a label further to the front. A number is read
-the more easily the fewer digits it takes; every integer below 1,000 is as easy as another, so
-that of two margins the smaller one wins, not the rounder one.
+different ones, in a long row fewer changes from class to class, fewer negative ones, smaller ones,
+a label further to the front. A number is read the more easily the fewer digits it takes; every
+integer below 1,000 is as easy as another, so that of two margins the smaller one wins, not the
+rounder one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import functools
 import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lossfuzz.harness.decimals import significant_digits
 
@@ -25,6 +28,11 @@ ZERO, INTEGER, SHORT, ROUND, POWER, LONG = range(6)
 exponent; three digits with an exponent; a power of two; longer ones, by their digits."""
 
 
+_MANY_NUMBERS = 1000
+_ALL_DIGITS = 9
+_LONG_ROW = 64
+
+
 def simplicity(row: Row, fmt: FloatFormat) -> Key:
     """The key by which rows are ordered: the simplest first.
 
@@ -32,6 +40,8 @@ def simplicity(row: Row, fmt: FloatFormat) -> Key:
         row: any.
         fmt: of its logits, whose numbers are written in the fewest digits that name them.
     """
+    if row.classes > _LONG_ROW:
+        return _of_long(row, fmt)
     finite = [value for value in row.logits if math.isfinite(value)]
     return (
         row.classes,
@@ -39,8 +49,35 @@ def simplicity(row: Row, fmt: FloatFormat) -> Key:
         sum(_weight_cost(weight) for weight in row.weights),
         sum(number_cost(value, fmt) for value in finite),
         len(set(row.logits)),
+        0,
         sum(math.copysign(1, value) < 0 for value in finite),
         math.fsum(abs(value) / len(finite) for value in finite),
+        row.label,
+        row.logits,
+        row.weights,
+    )
+
+
+def _of_long(row: Row, fmt: FloatFormat) -> Key:
+    """The same key of thousands of numbers; very many different ones count as if of all digits."""
+    values, weights = np.array(row.logits), np.array(row.weights)
+    finite = values[np.isfinite(values)]
+    numbers, counts = np.unique(finite, return_counts=True)
+    whole, halves = int(((weights == 0) | (weights == 1)).sum()), int((weights == 1 / 2).sum())
+    if numbers.size > _MANY_NUMBERS:
+        cost = finite.size * (LONG + _ALL_DIGITS)
+    else:
+        pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
+        cost = sum(count * number_cost(value, fmt) for value, count in pairs)
+    return (
+        row.classes,
+        row.classes - finite.size,
+        halves + 3 * (weights.size - whole - halves),
+        cost,
+        numbers.size + int(finite.size < values.size),
+        int((values[1:] != values[:-1]).sum()),
+        int(np.signbit(finite).sum()),
+        math.fsum(abs(finite) / max(finite.size, 1)),
         row.label,
         row.logits,
         row.weights,
