@@ -146,6 +146,8 @@ class RunResult:
         interrupted: whether the user stopped it before its budget was spent.
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
+        notes: what was found out of a user's own loss, and how it was judged therefore; a
+            sentence each.
         progress: how much of a campaign is done, in a sentence; empty once all is, or for a run
             that is no campaign.
     """
@@ -158,6 +160,7 @@ class RunResult:
     reference_rows: dict[str, int]
     seconds: dict[str, float]
     causes: list[Cause] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     progress: str = ""
 
     @property
@@ -190,6 +193,7 @@ class RunResult:
             cells=cells,
             worst=[Finding.from_json(one) for one in record["worst"]],
             causes=[Cause.from_json(one) for one in record.get("causes", ())],
+            notes=tuple(record.get("notes", ())),
             interrupted=record["interrupted"],
             reference_rows=record["reference_rows"],
             seconds={},
@@ -207,6 +211,7 @@ class RunResult:
             "cells": [result.to_json() for result in self.cells],
             "worst": [finding.to_json() for finding in self.worst],
             "causes": [cause.to_json() for cause in self.causes],
+            **({"notes": list(self.notes)} if self.notes else {}),
             "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_findings
+from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
@@ -102,11 +103,17 @@ def check(
         formats: of the logits: float32, float16, bfloat16.
         modes: eager, graph, xla.
         device: of TensorFlow.
-        reduction: mean, sum or weighted mean, of a loss that returns one number for the batch.
+        reduction: of a loss that returns one number for the batch: mean, sum, weighted mean
+            (the sum of w l, divided by the rows) or mean with sample weight (divided by the sum
+            of w); the weights are `sample_weights`.
         rows: budget per cell; 20,000 unless seconds are given.
         seconds: budget of the whole check, in seconds.
         seed: of the rows.
-        shapes: of the batches, classes last; by default `CHECK_SHAPES`, or `DEAR_SHAPES`.
+        shapes: of the batches, classes last; by default `CHECK_SHAPES`, or `DEAR_SHAPES`. The
+            loss must take each of them, or is refused; but by default, and of [batch, time,
+            classes] beside [rows, classes], what it takes is found out: [rows, classes] only, one
+            number of classes only, or a loss of every element. It is judged there, and the
+            result's ``notes`` say so.
         families: of the logits, by name.
         stop_early: whether the first defect, or the first cell that cannot be run, ends the
             check; without, its whole budget is measured before it is judged.
@@ -114,7 +121,10 @@ def check(
     Raises:
         LossDefect: it has a defect.
         LossRefusal: a cell cannot be run: it raises, has no gradient, returns the wrong shape or
-            dtype, or not the same twice.
+            dtype, or not the same twice. Or the loss was not meant to be called so: it is right
+            with its arguments exchanged, on probabilities, or on other labels; or the loss of a
+            row changes with other rows.
+        FormulaError: the formula it is held against cannot be evaluated.
         ValueError: an argument is not known; the message lists what is.
         BackendError: TensorFlow or the device is missing.
     """
@@ -133,19 +143,21 @@ def check(
     started = time.perf_counter()
     tf = start_tensorflow()
     plan = replace(plan, devices=(device_named(tf, device),))
-    session = _Check(plan, stop_early=stop_early)
+    fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
+    session = _Check(fit, stop_early=stop_early)
     session.measuring.spend("start", started)
-    session.measure(started)
+    if not fit.refusal:
+        session.measure(started)
     result = session.result({"versions": versions(), "devices": devices(tf)})
     for observe in OBSERVERS:
         observe(result, time.perf_counter() - started)
     unavailable = [one for one in session.cells if one.unavailable is not None]
     if unavailable:
-        raise LossRefusal(assertion.refused(unavailable), result)
+        raise LossRefusal(assertion.refused(unavailable, session.cells), result)
     if result.worst and result.worst[0].tier == DEFECT:
         again = f"lossfuzz.check(…, seed={seed})"
         message = assertion.failure(
-            result.worst[0], _others(session.cells, result.worst[0]), again
+            result.worst[0], _others(session.cells, result.worst[0]), again, result.notes
         )
         raise LossDefect(message, result.worst[0], result)
     return result
@@ -154,10 +166,13 @@ def check(
 class _Check:
     """The state of one check."""
 
-    def __init__(self, plan: Plan, *, stop_early: bool) -> None:
-        self.plan, self.stop_early = plan, stop_early
-        self.cells = [CellResult(cell) for cell in plan.cells()]
-        self.measuring = Measuring()
+    def __init__(self, fit: Fitted, *, stop_early: bool) -> None:
+        self.plan, self.stop_early, self._notes = fit.plan, stop_early, fit.notes
+        self.cells = [CellResult(cell) for cell in self.plan.cells()]
+        self.measuring = Measuring(shapes=self.plan.shapes)
+        for one in self.cells:
+            if one.cell == fit.refused:
+                one.unavailable = fit.refusal
 
     def measure(self, started: float) -> None:
         """Run rounds, a batch of every format each, until a defect or the end of the budget."""
@@ -227,6 +242,7 @@ class _Check:
             environment=environment,
             cells=self.cells,
             worst=worst,
+            notes=self._notes,
             interrupted=False,
             reference_rows=self.measuring.reference_rows,
             seconds=self.measuring.seconds,

@@ -16,11 +16,13 @@ from lossfuzz.harness.outcome import Outcome, outcome_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
-from lossfuzz.harness.trial import try_twice
+from lossfuzz.harness.trial import trial_rows, trial_shape, try_twice
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import Observed, Runner
@@ -45,15 +47,20 @@ class Measuring:
     """
 
     def __init__(
-        self, announce: Announce | None = None, pythons: Mapping[str, str] | None = None
+        self,
+        announce: Announce | None = None,
+        pythons: Mapping[str, str] | None = None,
+        shapes: Sequence[tuple[int, ...]] = (),
     ) -> None:
         """Nothing compiled, nothing started.
 
         Args:
             announce: told of every call of TensorFlow before it is made.
             pythons: name of a subject to its interpreter's program.
+            shapes: that cells will run on; a user's own loss is tried on the smallest of them.
         """
         self._pythons = dict(pythons or {})
+        self._trial_shape = trial_shape(shapes)
         self._subjects: dict[str, RunningSubject] = {}
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
         self.seconds: dict[str, float] = {}
@@ -80,7 +87,7 @@ class Measuring:
                 try:
                     self._routes[name] = self.route(result.cell)
                     if result.cell.path.own:
-                        try_twice(self.runner(result))
+                        try_twice(self.runner(result), self._trial_shape)
                 except UnavailableError as error:
                     self._routes[name] = str(error)
             found = self._routes[name]
@@ -96,7 +103,16 @@ class Measuring:
         Raises:
             UnavailableError: the path cannot run there.
         """
-        return self.subject(cell.subject).route(cell) if cell.subject else route_of(cell)
+        if cell.subject:
+            return self.subject(cell.subject).route(cell)
+        return route_of(cell, *self._tame(cell))
+
+    def _tame(self, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A tame batch; of an own loss one of a shape that it will run on."""
+        if not cell.path.own:
+            return tame_batch(cell)
+        logits, targets = trial_rows(cell.path.loss, cell.format, self._trial_shape)
+        return logits, targets.fed(logits.shape, logits.dtype)
 
     def measure_batch(
         self,
@@ -207,10 +223,18 @@ class Measuring:
         self, result: CellResult, prepared: Prepared, error: Exception, use: _Use
     ) -> None:
         runner = self.runner(result)
-        if result.summary.rows or _runs(runner):
+        if result.summary.rows or self._runs(runner):
             result.refuse(runner, prepared, error, counted=use.counted)
         else:
             result.unavailable = str(error)
+
+    def _runs(self, runner: Runner) -> bool:
+        """Whether a cell runs on a tame batch, so that its path is there and refused another."""
+        try:
+            runner.run(*self._tame(runner.cell))
+        except UnavailableError:
+            return False
+        return True
 
     def runner(self, result: CellResult) -> CellRunner | SubjectRunner:
         """The runner of a cell, which is kept; the first one is told what the route promises."""
@@ -266,15 +290,6 @@ class _Use:
     recipe: Recipe
     learn: Learn
     counted: bool
-
-
-def _runs(runner: Runner) -> bool:
-    """Whether a cell runs on a tame batch, so that its path is there and refused another one."""
-    try:
-        runner.run(*tame_batch(runner.cell))
-    except UnavailableError:
-        return False
-    return True
 
 
 def _path_and_device(result: CellResult) -> tuple[Any, ...]:

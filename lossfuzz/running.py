@@ -75,7 +75,7 @@ class _Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.results = [CellResult(cell) for cell in plan.cells()]
-        self.measuring = Measuring()
+        self.measuring = Measuring(shapes=plan.shapes)
         self.small: dict[str, Finding] = {}
 
     def measure_all(self, progress: Progress) -> None:

@@ -1,0 +1,251 @@
+"""On which shapes a user's loss is measured: what it takes is found out on tame batches.
+
+A loss may take rank 2 only, one number of classes only, or return a loss of every element. The
+trial finds that out, and the shapes are changed so that the loss is judged as it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossfuzz.harness.arguments import other_arguments
+from lossfuzz.harness.coupling import coupling_of
+from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.formula.terms import FormulaError
+from lossfuzz.harness.losses.targets import BY_CLASS
+from lossfuzz.harness.paths.keras_own import wants_probabilities
+from lossfuzz.harness.paths.own import loss_of
+from lossfuzz.harness.prepared import prepare_targets
+from lossfuzz.harness.trial import try_twice
+from lossfuzz.harness.unreduced import is_of_elements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lossfuzz.harness.execution import Observed
+    from lossfuzz.harness.trial import Trial
+
+    Shape = tuple[int, ...]
+
+_FEW_ROWS = (8, 16)
+_COUNTS = tuple(range(1, 11))
+_MOST_CLASSES = 4096
+_MOST_NAMED = 16
+_TOLERANCE = 1e-2
+_UNITS = 64
+_FLAT = 2
+_EXAMPLE = "shapes=[(64, 4)] or --shapes 64x4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What was found out of one loss.
+
+    Attributes:
+        shapes: on which it is measured.
+        notes: what was found and how it is judged therefore, a sentence each.
+        refusal: why it cannot be measured so; empty if it can.
+    """
+
+    shapes: tuple[Shape, ...]
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def fit_of(trial: Trial, shapes: Sequence[Shape], *, chosen: bool) -> Fit:
+    """Find out what a user's loss takes.
+
+    Args:
+        trial: of a cell of the loss.
+        shapes: on which it is to run.
+        chosen: whether the user chose them; then the loss must take each of them, but for a
+            shape [batch, time, classes] beside one [rows, classes].
+
+    Returns:
+        The shapes on which it is measured, or why it is not. What is wrong with a loss whatever
+        the shape is left to those who run it.
+    """
+    return _Fitting(trial, tuple(shapes), chosen=chosen).fit()
+
+
+class _Fitting:
+    """The state of fitting one loss."""
+
+    def __init__(self, trial: Trial, shapes: tuple[Shape, ...], *, chosen: bool) -> None:
+        self.trial, self.shapes, self.chosen = trial, shapes, chosen
+        self.notes: list[str] = []
+        self.path = trial.runner.cell.path
+        self.name = self.path.name.partition(" as ")[0]
+
+    def fit(self) -> Fit:
+        """Rank first, then elements, then the number of classes; then what the rows say."""
+        keras = wants_probabilities(loss_of(self.path))
+        if keras and (self.path.loss.base or self.path.loss).derived is None:
+            return self._refused(keras)
+        refusal = self._flattened() or self._by_element() or self._of_classes()
+        taken = [shape for shape in self.shapes if self.trial.takes(shape)]
+        if not refusal and taken:
+            refusal = self._of_rows(self._small(taken))
+        elif refusal or not taken:
+            refusal = self._otherwise() or refusal
+        return self._refused(refusal)
+
+    def _refused(self, refusal: str) -> Fit:
+        return Fit(shapes=self.shapes, notes=tuple(self.notes), refusal=refusal)
+
+    def _flattened(self) -> str:
+        """Turn shapes of a higher rank to rank 2 for a loss that only takes that."""
+        high = [shape for shape in self.shapes if len(shape) > _FLAT and self._wants_rank_2(shape)]
+        if not high:
+            return ""
+        flat = {shape: (math.prod(shape[:-1]), shape[-1]) for shape in high}
+        only = f"{self.name} takes [rows, classes] only"
+        if self.chosen and all(shape in high for shape in self.shapes):
+            return (
+                f"{only}: of logits {list(high[0])} it {self._fault(high[0])}; its form of them "
+                f"is shapes=[{', '.join(map(str, flat.values()))}]"
+            )
+        self.shapes = tuple(dict.fromkeys(flat.get(shape, shape) for shape in self.shapes))
+        pairs = ", ".join(f"{list(new)} in place of {list(old)}" for old, new in flat.items())
+        self.notes.append(f"{only}: judged on {pairs}")
+        return ""
+
+    def _wants_rank_2(self, shape: Shape) -> bool:
+        """Whether a loss is right on the rows of a shape, and not on the shape itself."""
+        flat = (math.prod(shape[:-1]), shape[-1])
+        if not self.trial.takes(flat):
+            return False
+        if not self.trial.takes(shape):
+            return True
+        one, other = self.trial.observed(shape), self.trial.observed(flat)
+        return not self._same(one, other) and not self._fits(one, flat) and self._fits(other, flat)
+
+    def _fault(self, shape: Shape) -> str:
+        told = self.trial.refusal(shape)
+        return f"says {told}" if told else "computes other losses than of the same rows"
+
+    def _same(self, one: Observed, other: Observed) -> bool:
+        return all(
+            left.shape == right.shape and self._near(left, right)
+            for left, right in ((one.loss, other.loss), (one.gradient, other.gradient))
+        )
+
+    def _near(self, left: np.ndarray, right: np.ndarray) -> bool:
+        unit = self.trial.runner.cell.format.unit_roundoff
+        wide = right.astype(np.float64)
+        allowed = max(_TOLERANCE, _UNITS * unit) * np.maximum(1.0, np.abs(wide))
+        return bool((np.abs(left.astype(np.float64) - wide) <= allowed).all())
+
+    def _fits(self, observed: Observed, flat: Shape) -> bool:
+        """Whether losses are those of the tame rows."""
+        logits, targets = self.trial.rows(flat)
+        exact = prepare_targets(logits, targets, {}, self.path.loss).reference.loss
+        return observed.loss.shape == exact.shape and self._near(observed.loss, exact)
+
+    def _by_element(self) -> str:
+        """Take every element for a row of one class, where the loss returns one for each."""
+        if self.path.loss.target not in BY_CLASS or self.path.loss.reduction:
+            return ""
+        wide = [shape for shape in self.shapes if shape[-1] > 1]
+        if not wide or self.trial.takes(wide[0]):
+            return ""
+        if not all(is_of_elements(self.trial, shape) for shape in wide):
+            return ""
+        self.shapes = tuple(dict.fromkeys((math.prod(shape), 1) for shape in self.shapes))
+        self.notes.append(
+            f"{self.name} returns a loss for every element: each is judged as a row of one class, "
+            f"on {', '.join(str(list(shape)) for shape in self.shapes)}"
+        )
+        return ""
+
+    def _of_classes(self) -> str:
+        """Judge a loss of one number of classes there; else say what it does not take."""
+        refused = [shape for shape in self.shapes if not self.trial.takes(shape)]
+        if not refused:
+            return ""
+        told = self.trial.refusal(refused[0]) or ""
+        kept = [shape for shape in self.shapes if shape not in refused]
+        if self.chosen:
+            return f"{told}; {_left_out(refused, kept)}" if kept else ""
+        counts = self._counts(refused)
+        if len(counts) == 1:
+            (count,) = counts
+            self.shapes = tuple(dict.fromkeys((*shape[:-1], count) for shape in self.shapes))
+            self.shapes = tuple(shape for shape in self.shapes if self.trial.takes(shape))
+            shown = ", ".join(str(list(shape)) for shape in self.shapes)
+            self.notes.append(f"{self.name} takes {_classes(count)} only: judged on {shown}")
+            return "" if self.shapes else told
+        if counts:
+            named = ", ".join(map(str, counts))
+            example = (64, counts[-1])
+            return (
+                f"{told}; of the class counts that were tried it takes {named}: say those to "
+                f"check, such as shapes=[{example}] or --shapes 64x{counts[-1]}"
+            )
+        return f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" if _raised(
+            told
+        ) else ""
+
+    def _counts(self, refused: Sequence[Shape]) -> list[int]:
+        """The class counts that it takes, of the shapes', of small ones, and of those it named."""
+        named = [
+            int(number)
+            for shape in refused
+            for number in re.findall(r"\d+", self.trial.refusal(shape) or "")[:_MOST_NAMED]
+        ]
+        counts = {*_COUNTS, *(shape[-1] for shape in self.shapes)}
+        counts |= {number for number in named if 1 <= number <= _MOST_CLASSES}
+        rank = [1] * (min(map(len, self.shapes)) - _FLAT)
+        return [
+            count
+            for count in sorted(counts)
+            if any(self.trial.takes((*rank, rows, count)) for rows in _FEW_ROWS)
+        ]
+
+    def _small(self, taken: Sequence[Shape]) -> Shape:
+        """A small batch that it takes: few rows show best what each of them does."""
+        least = min(taken, key=math.prod)
+        few = [(*(1 for _ in least[2:]), rows, least[-1]) for rows in _FEW_ROWS]
+        return next((shape for shape in few if self.trial.takes(shape)), least)
+
+    def _of_rows(self, shape: Shape) -> str:
+        """What ordinary rows say of a loss that runs."""
+        try:
+            try_twice(self.trial.runner, shape)
+            other = other_arguments(self.trial, shape)
+            if other:
+                return f"{self.name} {other}"
+            coupling = "" if self.path.loss.reduction else coupling_of(self.trial, shape)
+        except (UnavailableError, FormulaError):
+            return ""  # told by whoever runs it
+        if not coupling:
+            return ""
+        return (
+            f"{self.name} is no loss of each row: {coupling}; check a loss that is reduced over "
+            "the batch (reduction='mean' or --reduction mean), or one whose rows stand alone"
+        )
+
+    def _otherwise(self) -> str:
+        """How a loss wants to be called that refuses all shapes."""
+        shape = (_FEW_ROWS[-1], min(shape[-1] for shape in self.shapes))
+        other = other_arguments(self.trial, shape)
+        return f"{self.name} {other}" if other else ""
+
+
+def _raised(told: str) -> bool:
+    """Whether a refusal is an exception of the loss's or the formula's own."""
+    return " raised " in told or told.startswith("formula ")
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
+
+
+def _left_out(refused: Sequence[Shape], kept: Sequence[Shape]) -> str:
+    written = ", ".join(map(str, kept))
+    return f"it does not take {', '.join(map(str, refused))}: shapes=[{written}] leaves that out"
