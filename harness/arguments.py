@@ -72,14 +72,16 @@ def other_arguments(trial: Trial, shape: tuple[int, ...]) -> str:
         shares = _on_probabilities(trial, logits, targets)
     except FormulaError:
         return ""
-    if any(_right(trial.runner.run, one) > _FEW for one in (rows, shares) if one is not None):
+    batches = [one for one in (rows, shares) if one is not None]
+    if any(_right(trial.runner.run, one) > _FEW for one in batches):
         return ""
     for way in _ways(trial):
         if _right(_calling(trial, way), rows) == 1:
             return _told(way)
-    for way in _logarithms(trial) if shares is not None else ():
-        if _right(_calling(trial, way), shares) == 1:
-            return _told(way)
+    if shares is not None:
+        for way in _logarithms(trial):
+            if _right(_calling(trial, way), shares) == 1:
+                return _told(way)
     return ""
 
 
@@ -100,9 +102,7 @@ def _on_probabilities(trial: Trial, logits: NDArray[Any], targets: Any) -> Prepa
     return prepare_targets(shares, targets, {}, loss)
 
 
-def _right(
-    run: Callable[[NDArray[Any], NDArray[Any]], Any], prepared: Prepared
-) -> float:
+def _right(run: Callable[[NDArray[Any], NDArray[Any]], Any], prepared: Prepared) -> float:
     """The share of rows, with an exact value, whose loss is right; 0 if there is none."""
     try:
         with np.errstate(all="ignore"):

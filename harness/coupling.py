@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.losses.targets import BY_CLASS, IGNORABLE, INDEX, NONE
+from lossfuzz.harness.prepared import prepare_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 1e-3
 _UNITS = 64
+_LINE = 4
+"""The fewest rows that tell whether losses lie on a line."""
+
 _CHANGED = 2
 """Rows that are changed, one at a time: the first ones, whose labels are 0 and the last class."""
 
@@ -69,6 +73,31 @@ def coupling_of(trial: Trial, shape: tuple[int, ...]) -> str:
             f"{turned[row]:.6g} when the batch's {rows} ordinary rows are given in reverse order"
         )
     return ""
+
+
+def is_right_but_for_the_batch(trial: Trial, shape: tuple[int, ...]) -> bool:
+    """Whether rows' losses are the exact ones but for a factor and a sum that all rows share.
+
+    As where a normaliser or a mean is the batch's. A loss that is otherwise wrong on ordinary rows
+    couples them by a defect, such as a softmax along the wrong axis.
+
+    Raises:
+        UnavailableError: the loss refuses the rows.
+    """
+    logits, targets = trial.rows(shape)
+    loss = trial.runner.cell.path.loss
+    exact = prepare_targets(logits, targets, {}, loss).reference.loss
+    found = trial.observed(shape).loss.astype(np.float64)
+    judged = np.isfinite(exact) & np.isfinite(found)
+    if judged.sum() < _LINE:
+        return False
+    exact, found = exact[judged], found[judged]
+    line = np.stack([exact, np.ones_like(exact)], axis=1)
+    fitted, *_ = np.linalg.lstsq(line, found, rcond=None)
+    unit = trial.runner.cell.format.unit_roundoff
+    allowed = max(_TOLERANCE, _UNITS * unit) * max(1e-3, float(np.abs(found).max()))
+    on_the_line = bool((np.abs(line @ fitted - found) <= allowed).all())
+    return on_the_line and bool(fitted[0] > 0)
 
 
 def _changes(

@@ -11,34 +11,30 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lossfuzz.harness.arguments import other_arguments
-from lossfuzz.harness.coupling import coupling_of
+from lossfuzz.harness.coupling import coupling_of, is_right_but_for_the_batch
 from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.keras_own import wants_probabilities
 from lossfuzz.harness.paths.own import loss_of
-from lossfuzz.harness.prepared import prepare_targets
+from lossfuzz.harness.ranks import takes_rows_only
 from lossfuzz.harness.trial import try_twice
 from lossfuzz.harness.unreduced import is_of_elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.execution import Observed
     from lossfuzz.harness.trial import Trial
 
     Shape = tuple[int, ...]
 
-_FEW_ROWS = (8, 16)
+_FEW_ROWS = (8, 16, 64)
 _COUNTS = tuple(range(1, 11))
 _MOST_CLASSES = 4096
 _MOST_NAMED = 16
-_TOLERANCE = 1e-2
-_UNITS = 64
 _FLAT = 2
+_USUAL = 10
 _EXAMPLE = "shapes=[(64, 4)] or --shapes 64x4"
 
 
@@ -100,7 +96,8 @@ class _Fitting:
 
     def _flattened(self) -> str:
         """Turn shapes of a higher rank to rank 2 for a loss that only takes that."""
-        high = [shape for shape in self.shapes if len(shape) > _FLAT and self._wants_rank_2(shape)]
+        deep = [shape for shape in self.shapes if len(shape) > _FLAT]
+        high = [shape for shape in deep if takes_rows_only(self.trial, shape)]
         if not high:
             return ""
         flat = {shape: (math.prod(shape[:-1]), shape[-1]) for shape in high}
@@ -115,37 +112,9 @@ class _Fitting:
         self.notes.append(f"{only}: judged on {pairs}")
         return ""
 
-    def _wants_rank_2(self, shape: Shape) -> bool:
-        """Whether a loss is right on the rows of a shape, and not on the shape itself."""
-        flat = (math.prod(shape[:-1]), shape[-1])
-        if not self.trial.takes(flat):
-            return False
-        if not self.trial.takes(shape):
-            return True
-        one, other = self.trial.observed(shape), self.trial.observed(flat)
-        return not self._same(one, other) and not self._fits(one, flat) and self._fits(other, flat)
-
     def _fault(self, shape: Shape) -> str:
         told = self.trial.refusal(shape)
         return f"says {told}" if told else "computes other losses than of the same rows"
-
-    def _same(self, one: Observed, other: Observed) -> bool:
-        return all(
-            left.shape == right.shape and self._near(left, right)
-            for left, right in ((one.loss, other.loss), (one.gradient, other.gradient))
-        )
-
-    def _near(self, left: np.ndarray, right: np.ndarray) -> bool:
-        unit = self.trial.runner.cell.format.unit_roundoff
-        wide = right.astype(np.float64)
-        allowed = max(_TOLERANCE, _UNITS * unit) * np.maximum(1.0, np.abs(wide))
-        return bool((np.abs(left.astype(np.float64) - wide) <= allowed).all())
-
-    def _fits(self, observed: Observed, flat: Shape) -> bool:
-        """Whether losses are those of the tame rows."""
-        logits, targets = self.trial.rows(flat)
-        exact = prepare_targets(logits, targets, {}, self.path.loss).reference.loss
-        return observed.loss.shape == exact.shape and self._near(observed.loss, exact)
 
     def _by_element(self) -> str:
         """Take every element for a row of one class, where the loss returns one for each."""
@@ -178,18 +147,27 @@ class _Fitting:
             self.shapes = tuple(dict.fromkeys((*shape[:-1], count) for shape in self.shapes))
             self.shapes = tuple(shape for shape in self.shapes if self.trial.takes(shape))
             shown = ", ".join(str(list(shape)) for shape in self.shapes)
-            self.notes.append(f"{self.name} takes {_classes(count)} only: judged on {shown}")
+            self.notes.append(f"{self._takers()} {_classes(count)} only: judged on {shown}")
             return "" if self.shapes else told
         if counts:
-            named = ", ".join(map(str, counts))
-            example = (64, counts[-1])
+            count = min(counts, key=lambda one: abs(one - _USUAL))
+            which = f"of the class counts that were tried it takes {', '.join(map(str, counts))}"
+            if refused[0][-1] in counts:
+                count, which = refused[0][-1], "it takes as many classes in batches of other rows"
+            rows = next(rows for rows in _FEW_ROWS if self._takes_few(rows, count))
             return (
-                f"{told}; of the class counts that were tried it takes {named}: say those to "
-                f"check, such as shapes=[{example}] or --shapes 64x{counts[-1]}"
+                f"{told}; {which}: say the shapes to check, such as shapes=[({rows}, {count})] or "
+                f"--shapes {rows}x{count}"
             )
-        return f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" if _raised(
-            told
-        ) else ""
+        return (
+            f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" if _raised(told) else ""
+        )
+
+    def _takers(self) -> str:
+        """Who takes some shapes only: the loss, or it beside the formula it is held against."""
+        if (self.path.loss.base or self.path.loss).derived is None:
+            return f"{self.name} takes"
+        return f"{self.name} and {self.path.loss.name} together take"
 
     def _counts(self, refused: Sequence[Shape]) -> list[int]:
         """The class counts that it takes, of the shapes', of small ones, and of those it named."""
@@ -200,12 +178,16 @@ class _Fitting:
         ]
         counts = {*_COUNTS, *(shape[-1] for shape in self.shapes)}
         counts |= {number for number in named if 1 <= number <= _MOST_CLASSES}
-        rank = [1] * (min(map(len, self.shapes)) - _FLAT)
         return [
             count
             for count in sorted(counts)
-            if any(self.trial.takes((*rank, rows, count)) for rows in _FEW_ROWS)
+            if any(self._takes_few(rows, count) for rows in _FEW_ROWS)
         ]
+
+    def _takes_few(self, rows: int, count: int) -> bool:
+        """Whether it takes a small batch of so many classes, of the rank of its shapes."""
+        rank = [1] * (min(map(len, self.shapes)) - _FLAT)
+        return self.trial.takes((*rank, rows, count))
 
     def _small(self, taken: Sequence[Shape]) -> Shape:
         """A small batch that it takes: few rows show best what each of them does."""
@@ -221,13 +203,18 @@ class _Fitting:
             if other:
                 return f"{self.name} {other}"
             coupling = "" if self.path.loss.reduction else coupling_of(self.trial, shape)
+            of_the_batch = bool(coupling) and is_right_but_for_the_batch(self.trial, shape)
         except (UnavailableError, FormulaError):
             return ""  # told by whoever runs it
+        told = f"{self.name} is no loss of each row: {coupling}"
         if not coupling:
             return ""
+        if not of_the_batch:  # what else is wrong with it is a defect
+            self.notes.append(told)
+            return ""
         return (
-            f"{self.name} is no loss of each row: {coupling}; check a loss that is reduced over "
-            "the batch (reduction='mean' or --reduction mean), or one whose rows stand alone"
+            f"{told}; check a loss that is reduced over the batch (reduction='mean' or "
+            "--reduction mean), or one whose rows stand alone"
         )
 
     def _otherwise(self) -> str:

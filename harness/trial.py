@@ -82,7 +82,7 @@ class Trial:
             evaluate_some(self.runner.cell.path.loss, self.runner.cell.format, shape[-1])
             self.observed(shape)
         except (FormulaError, UnavailableError) as error:
-            return str(error)
+            return str(error).removeprefix("LossError: ").removeprefix("UnavailableError: ")
         return None
 
 

@@ -32,8 +32,8 @@ def is_of_elements(trial: Trial, shape: tuple[int, ...]) -> bool:
     fed = targets.fed(logits.shape, logits.dtype)
     apart = (math.prod(logits.shape), 1)
     try:
-        whole = _losses(trial, logits, fed)
-        alone = _losses(trial, logits.reshape(apart), fed.reshape(apart))
+        whole = raw_losses(trial, logits, fed)
+        alone = raw_losses(trial, logits.reshape(apart), fed.reshape(apart))
     except UnavailableError:
         return False
     if whole.shape != logits.shape or alone.shape != apart:
@@ -43,8 +43,12 @@ def is_of_elements(trial: Trial, shape: tuple[int, ...]) -> bool:
     return bool((np.abs(whole - alone.reshape(logits.shape)) <= allowed).all())
 
 
-def _losses(trial: Trial, logits: NDArray[Any], fed: NDArray[Any]) -> NDArray[np.float64]:
-    """What the loss returns, in whatever shape."""
+def raw_losses(trial: Trial, logits: NDArray[Any], fed: NDArray[Any]) -> NDArray[np.float64]:
+    """What a user's loss returns, in whatever shape.
+
+    Raises:
+        UnavailableError: it raises.
+    """
     import tensorflow as tf
 
     cell = trial.runner.cell

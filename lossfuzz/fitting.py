@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lossfuzz.plan import Plan
 
 
+class RefusedLossError(ValueError):
+    """A user's own loss cannot be measured as it was given; the message is one line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """A plan, with what was found out.
@@ -45,7 +49,7 @@ def fitted(plan: Plan, *, chosen: bool, device: str) -> Fitted:
         ValueError: a shape is none.
     """
     for shape in plan.shapes:
-        if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004 - [rows, classes]
+        if len(shape) < 2 or min(shape) < 1:
             raise ValueError(f"expected a shape [..., rows, classes] of 1 or more, got {shape}")
     notes: list[str] = []
     for path in plan.paths:

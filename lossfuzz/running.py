@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
+from lossfuzz.fitting import RefusedLossError, fitted
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
@@ -17,6 +18,7 @@ from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst
 from lossfuzz.measuring import Measuring
 from lossfuzz.search import Searches
 from lossfuzz.shrinking import shrunk
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +43,16 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
     Raises:
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
         AuditError: the exact reference disagrees with mpmath on one of the run's own rows.
+        RefusedLossError: an own loss of the plan cannot be measured; shapes other than the
+            default ones count as chosen.
     """
     started = time.perf_counter()
     tf = start_tensorflow(logical_cpus=logical_cpus)
     chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
-    campaign = _Run(replace(plan, devices=tuple(dict.fromkeys(chosen))))
+    fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=chosen[0])
+    if fit.refusal:
+        raise RefusedLossError(fit.refusal)
+    campaign = _Run(replace(fit.plan, devices=tuple(dict.fromkeys(chosen))))
     campaign.measuring.spend("start", started)
     interrupted = False
     try:
@@ -63,6 +70,7 @@ def run(plan: Plan, *, logical_cpus: int = 1, progress: Progress | None = None) 
         cells=campaign.results,
         worst=campaign.worst(),
         causes=causes_of(campaign.results, campaign.small),
+        notes=fit.notes,
         interrupted=interrupted,
         reference_rows=campaign.measuring.reference_rows,
         seconds=campaign.measuring.seconds,

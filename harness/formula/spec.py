@@ -42,6 +42,9 @@ _ORDINARY_CLASSES = 3
 _OTHER_COUNTS = (2, 4, 1, 5, 6, 8, 10, 12, 16, 33, 100, 1000)
 """Class counts that are tried of a formula which refuses the ordinary one."""
 
+_LEFT_OUT = 16
+"""Classes, at most, that are left out in turn to see whether a formula has a limit there."""
+
 _FAR_BELOW = (-1e6, -1e12)
 _SAME = 1e-9
 
@@ -271,25 +274,36 @@ def _probed_otherwise(derived: Derived, counts: Sequence[int], refusal: FormulaE
 
 
 def _masks(derived: Derived, classes: int) -> bool:
-    """Whether leaving a class out is the limit of the formula as the class's logit falls."""
+    """Whether leaving a class out is the limit of the formula as the class's logit falls.
+
+    Every class is left out in turn, for a formula may name one by its index.
+    """
     if classes < 2:
         return False
     kind = derived.function.target
     logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
-    columns = np.where(targets.labels == 0, classes - 1, 0)
-    logits[np.arange(_PROBED_ROWS), columns] = -np.inf
-    targets = kinds.targets_of(kind, logits, targets.labels)
-    for row, column, weights in zip(
-        logits.astype(np.float64), columns, targets.weights, strict=True
-    ):
-        try:
-            without = derived.exact_row(row, weights)
-            for logit in _FAR_BELOW:
-                row[column] = logit
-                if not _agree(without, derived.exact_row(row, weights)):
-                    return False
-        except FormulaError:
-            return False
+    for column in np.unique(np.linspace(0, classes - 1, _LEFT_OUT).astype(int)):
+        for row, label in zip(logits.astype(np.float64), targets.labels, strict=True):
+            if label != column and not _falls_out(derived, row, int(label), int(column)):
+                return False
+    return True
+
+
+def _falls_out(derived: Derived, row: NDArray[np.float64], label: int, column: int) -> bool:
+    """Whether a row without a class is the limit of the row."""
+    given = row.astype(np.float32)[None]
+    given[0, column] = -np.inf
+    labels = np.array([label])
+    weights = kinds.targets_of(derived.function.target, given, labels).weights[0]
+    try:
+        without = derived.exact_row(given[0].astype(np.float64), weights)
+        for logit in _FAR_BELOW:
+            there = row.copy()
+            there[column] = logit
+            if not _agree(without, derived.exact_row(there, weights)):
+                return False
+    except FormulaError:
+        return False
     return True
 
 

@@ -22,7 +22,8 @@ def wants_probabilities(loss: Callable[..., Any]) -> str:
     Returns:
         One sentence; empty for any other loss.
     """
-    function, given = loss, {}
+    function: Callable[..., Any] = loss
+    given: dict[str, Any] = {}
     while isinstance(function, functools.partial):
         given = {**function.keywords, **given}
         function = function.func
@@ -40,9 +41,7 @@ def wants_probabilities(loss: Callable[..., Any]) -> str:
             f"lambda logits, labels: {api}.losses.{name}(labels, {_activation(name)}(logits)) to "
             "check it behind its activation"
         )
-    origin = next(
-        (one for one in type(loss).__mro__ if one.__module__.startswith(_KERAS)), None
-    )
+    origin = next((one for one in type(loss).__mro__ if one.__module__.startswith(_KERAS)), None)
     if origin is None or _config(loss).get(_OPTION) is not False:
         return ""
     name, api = type(loss).__name__, origin.__module__.partition(".")[0]

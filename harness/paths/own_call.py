@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _IN_USER_CODE = "in user code:"
+_NODE = re.compile(r"\{\{.*?\}\}\s*| \[Op:\w+\].*$")
+"""What TensorFlow writes around a message: names of its nodes and operations."""
+
+_MOST_SHOWN = 140
 
 
 class LossError(TypeError):
@@ -71,7 +76,7 @@ def raw_call(
                 # a function of our own that calls it: so objects and partials are converted too
                 converted[:] = [tf.autograph.to_graph(as_given)]
                 return converted[0](*given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LossError(
                 f"{written} raised {_kind(error)}{_place(error, loss)}: {_first_line(error)}"
                 f"{fed(logits, labels)}"
@@ -82,8 +87,10 @@ def raw_call(
 
 def fed(logits: Any, labels: Any) -> str:
     """What a loss was given, in brackets."""
-    both = (f"{what} {one.dtype.name} {list(one.shape)}" for what, one in (
-        ("logits", logits), ("labels", labels)))
+    both = (
+        f"{what} {one.dtype.name} {list(one.shape)}"
+        for what, one in (("logits", logits), ("labels", labels))
+    )
     return f" (given {', '.join(both)})"
 
 
@@ -97,23 +104,23 @@ def _weights(logits: Any, signature: Signature) -> Any:
     return tf.cast(tf.constant(weights), logits.dtype)
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: BaseException) -> str:
     """The name of an error's class; AutoGraph makes classes of its own of some."""
     return type(error).__name__.removesuffix("Wrapper")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     if not lines:
         return "no message"
     if not lines[0].startswith(_IN_USER_CODE):
-        return lines[0]
+        return _NODE.sub("", lines[0])[:_MOST_SHOWN]
     metadata = getattr(error, "ag_error_metadata", None)
     cause = str(getattr(metadata, "cause_message", "")).strip().splitlines()
-    return (cause[0] if cause else lines[-1]).strip()
+    return _NODE.sub("", cause[0] if cause else lines[-1]).strip()[:_MOST_SHOWN]
 
 
-def _place(error: Exception, loss: Loss) -> str:
+def _place(error: BaseException, loss: Loss) -> str:
     """The last line of the loss's own file that an error came through."""
     code: Any = getattr(getattr(loss, "func", loss), "__code__", None)
     if code is None:

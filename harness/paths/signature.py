@@ -41,8 +41,9 @@ class Signature:
 
     def arguments(self, logits: Any, labels: Any, weights: Any) -> tuple[Any, ...]:
         """Of what there is, what the loss is given."""
+        if not self.labelled:
+            return (logits,)
         given = (labels, logits) if self.swapped else (logits, labels)
-        given = given if self.labelled else (logits,)
         return (*given, weights) if self.weighted else given
 
     @property
@@ -68,8 +69,8 @@ def signature_of(loss: Callable[..., Any], against: LossSpec) -> Signature:
     if against.target == NONE and required == 1:
         return Signature(labelled=False)
     names = [parameter.lower() for parameter in signature.parameters]
-    third = names[2] if len(names) > 2 else ""  # noqa: PLR2004 - logits, labels, weights
-    weighted = weighted and _binds(signature, 3) and (required == 3 or third in _WEIGHTS_THIRD)  # noqa: PLR2004
+    third = names[2] if len(names) > 2 else ""
+    weighted = weighted and _binds(signature, 3) and (required == 3 or third in _WEIGHTS_THIRD)
     try:
         signature.bind(*(None,) * (3 if weighted else 2))
     except TypeError as error:
@@ -101,6 +102,6 @@ def _binds(signature: inspect.Signature, count: int) -> bool:
 def _advice(required: int, against: LossSpec) -> str:
     if required == 1:
         return " (of a loss without labels say so: against a formula with target='none')"
-    if required == 3 and against.reduction not in WEIGHTED:  # noqa: PLR2004 - weights are third
+    if required == 3 and against.reduction not in WEIGHTED:
         return f" (a loss with sample weights takes reduction={' or '.join(map(repr, WEIGHTED))})"
     return ""

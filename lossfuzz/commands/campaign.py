@@ -18,7 +18,10 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.commands.choices import make_writable
 from lossfuzz.commands.console import progress_bar
 from lossfuzz.errors import UsageError
+from lossfuzz.fitting import Fitted, RefusedLossError, fitted
+from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.plan import Plan
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
     import argparse
@@ -32,11 +35,26 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     Raises:
         UsageError: the folder holds one already, or TensorFlow cannot be started.
         AuditError: the exact reference was found wrong.
+        RefusedLossError: an own loss of the plan cannot be measured.
     """
-    store = Store.create(options.out, plan.to_json())
+    fit = _fitted(plan, options)
+    store = Store.create(options.out, fit.plan.to_json())
+    store.keep("notes", list(fit.notes))
     store.keep("logical_cpus", options.logical_cpus)
     store.keep("programs", [str(python) for python in options.python or ()])
     return _go_on(store, options)
+
+
+def _fitted(plan: Plan, options: argparse.Namespace) -> Fitted:
+    """The plan on the shapes that its own losses take; workers learn these from it."""
+    if not any(path.own for path in plan.paths):
+        return Fitted(plan=plan)
+    tf = start_tensorflow(logical_cpus=options.logical_cpus)
+    device = device_named(tf, plan.devices[0]) if plan.devices else devices(tf)[0]
+    fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=device)
+    if fit.refusal:
+        raise RefusedLossError(fit.refusal)
+    return fit
 
 
 def resume_command(options: argparse.Namespace) -> int:

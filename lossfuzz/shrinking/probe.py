@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import outcome_of, refusal_of
+from lossfuzz.harness.trial import Trial
 from lossfuzz.shrinking.rows import batch_of
 
 if TYPE_CHECKING:
@@ -60,6 +62,19 @@ class Probe:
         self._others = {mode: one for mode, one in others.items() if mode != runner.cell.mode}
         self.calls = calls
         self.alone = False
+        self._trial = Trial(runner)
+
+    def rows_for(self, classes: int) -> int:
+        """Rows of batches of so many classes; 0 if loss or formula takes none of that size.
+
+        A user's loss may take one number of classes only, or of rows; what it refuses at another
+        one is no finding.
+        """
+        size = batch_rows(classes)
+        if not self._runner.cell.path.own:
+            return size
+        whole = math.prod(self._finding.recipe.get("shape", (size,))[:-1])
+        return next((rows for rows in (size, whole) if self._trial.takes((rows, classes))), 0)
 
     def first(self, rows: Sequence[Row]) -> Row | None:
         """The first of some rows that shows it; None if none does.
@@ -72,9 +87,11 @@ class Probe:
         """
         if not rows:
             return None
+        if not self.rows_for(rows[0].classes):
+            return None
         if self.alone:
             return next((row for row in rows[:_ALONE] if self.record(row) is not None), None)
-        size = batch_rows(rows[0].classes)
+        size = self.rows_for(rows[0].classes)
         for start in range(0, len(rows), size):
             part = list(rows[start : start + size])
             showing = self.showing(self._batch(part, size))
@@ -89,7 +106,10 @@ class Probe:
     def record(self, row: Row, copies: int | None = None) -> Finding | None:
         """The finding of a row that shows it alone, in a batch of copies; else None."""
         reduced = self._runner.cell.path.loss.reduction is not None
-        size = batch_rows(row.classes) if copies is None else copies
+        size = self.rows_for(row.classes) if copies is None else copies
+        own = self._runner.cell.path.own
+        if not size or (own and not self._trial.takes((size, row.classes))):
+            return None
         prepared = self._batch([row], size)
         if self._finding.kind == kinds.REFUSAL:
             message = self._refusal(prepared)
