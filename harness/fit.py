@@ -147,7 +147,8 @@ class _Fitting:
             self.shapes = tuple(dict.fromkeys((*shape[:-1], count) for shape in self.shapes))
             self.shapes = tuple(shape for shape in self.shapes if self.trial.takes(shape))
             shown = ", ".join(str(list(shape)) for shape in self.shapes)
-            self.notes.append(f"{self._takers()} {_classes(count)} only: judged on {shown}")
+            only = f"{_classes(count)} only, of the class counts that were tried"
+            self.notes.append(f"{self._takers()} {only}: judged on {shown}")
             return "" if self.shapes else told
         if counts:
             count = min(counts, key=lambda one: abs(one - _USUAL))
@@ -159,9 +160,9 @@ class _Fitting:
                 f"{told}; {which}: say the shapes to check, such as shapes=[({rows}, {count})] or "
                 f"--shapes {rows}x{count}"
             )
-        return (
-            f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" if _raised(told) else ""
-        )
+        if kept:
+            return f"{told}; {_left_out(refused, kept)}"
+        return f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" * _raised(told)
 
     def _takers(self) -> str:
         """Who takes some shapes only: the loss, or it beside the formula it is held against."""

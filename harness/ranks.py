@@ -38,23 +38,26 @@ def takes_rows_only(trial: Trial, shape: Shape) -> bool:
         shape: of rank 3 or more.
     """
     flat = (math.prod(shape[:-1]), shape[-1])
-    if not trial.takes(flat):
-        return False
-    if not trial.takes(shape):
-        return True
+    if not (trial.takes(flat) and trial.takes(shape)):
+        return trial.takes(flat)
     there, rows = trial.observed(shape), trial.observed(flat)
     exact = _exact(trial, flat)
     if _near(trial, there.loss, exact) or not _near(trial, rows.loss, exact):
         return False  # right as it is, or wrong on rows as well
-    if len(shape) != _TIME:
-        return False
+    return len(shape) == _TIME and _is_of_rank_2(trial, shape, there.loss, exact)
+
+
+def _is_of_rank_2(
+    trial: Trial, shape: Shape, found: NDArray[Any], exact: NDArray[np.float64]
+) -> bool:
+    """Whether other losses than the exact ones are those of a loss with ``axis=1``."""
     batch, time, classes = shape
     if time == classes and not trial.takes((batch, time + 1, classes)):
         return True
     if _is_right_on_axis_1(trial, shape, exact):
         return True
     averaged = trial.runner.cell.path.loss.reduction not in (None, SUM)
-    return averaged and _near(trial, there.loss * (classes / time), exact)
+    return averaged and _near(trial, found * (classes / time), exact)
 
 
 def _is_right_on_axis_1(trial: Trial, shape: Shape, exact: NDArray[np.float64]) -> bool:

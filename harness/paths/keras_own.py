@@ -37,9 +37,9 @@ def wants_probabilities(loss: Callable[..., Any]) -> str:
         api = function.__module__.partition(".")[0]
         return (
             f"{api}.losses.{name} is told from_logits=False, so it expects probabilities, and is "
-            f"given logits here; pass functools.partial({api}.losses.{name}, from_logits=True), or "
-            f"lambda logits, labels: {api}.losses.{name}(labels, {_activation(name)}(logits)) to "
-            "check it behind its activation"
+            f"given logits here; pass functools.partial({api}.losses.{name}, from_logits=True), "
+            f"or lambda logits, labels: {api}.losses.{name}(labels, {_activation(name)}(logits)) "
+            "to check it behind its activation"
         )
     origin = next((one for one in type(loss).__mro__ if one.__module__.startswith(_KERAS)), None)
     if origin is None or _config(loss).get(_OPTION) is not False:

@@ -122,9 +122,10 @@ def _first_line(error: BaseException) -> str:
 
 def _place(error: BaseException, loss: Loss) -> str:
     """The last line of the loss's own file that an error came through."""
-    code: Any = getattr(getattr(loss, "func", loss), "__code__", None)
+    function = getattr(loss, "func", loss)
+    code: Any = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(loss), "__call__", None), "__code__", None)
+        code = getattr(type(function).__call__, "__code__", None)
     if code is None:
         return ""
     lines = [
