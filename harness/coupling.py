@@ -76,9 +76,11 @@ def coupling_of(trial: Trial, shape: tuple[int, ...]) -> str:
 
 
 def is_right_but_for_the_batch(trial: Trial, shape: tuple[int, ...]) -> bool:
-    """Whether rows' losses are the exact ones but for a factor and a sum that all rows share.
+    """Whether rows' losses are the exact ones but for what the batch gives them.
 
-    As where a normaliser or a mean is the batch's. A loss that is otherwise wrong on ordinary rows
+    A factor and a sum that all rows share, as where a normaliser or a mean is the batch's; or a
+    factor of each row that its own logits do not change, as weights by how many rows of the batch
+    have its label. A loss that is otherwise wrong on ordinary rows
     couples them by a defect, such as a softmax along the wrong axis.
 
     Raises:
@@ -97,7 +99,28 @@ def is_right_but_for_the_batch(trial: Trial, shape: tuple[int, ...]) -> bool:
     unit = trial.runner.cell.format.unit_roundoff
     allowed = max(_TOLERANCE, _UNITS * unit) * max(1e-3, float(np.abs(found).max()))
     on_the_line = bool((np.abs(line @ fitted - found) <= allowed).all())
-    return on_the_line and bool(fitted[0] > 0)
+    return (on_the_line and bool(fitted[0] > 0)) or _keeps_its_factors(trial, shape)
+
+
+def _keeps_its_factors(trial: Trial, shape: tuple[int, ...]) -> bool:
+    """Whether a row's loss is the exact one times a factor that its logits do not change."""
+    logits, targets = trial.rows(shape)
+    cell = trial.runner.cell
+    fed = targets.fed(logits.shape, logits.dtype)
+    classes = shape[-1]
+    other = (logits.reshape(-1, classes) / -2).astype(logits.dtype)
+    factors = []
+    for row in range(min(_LINE, len(other))):
+        both = []
+        for values in (logits.reshape(-1, classes)[row], other[row]):
+            some = logits.copy()
+            some.reshape(-1, classes)[row] = values
+            exact = prepare_targets(some, targets, {}, cell.path.loss).reference.loss[row]
+            both.append(float(trial.runner.run(some, fed).loss[row]) / exact)
+        factors.append(both)
+    before, after = np.array(factors).T
+    allowed = max(_TOLERANCE, _UNITS * cell.format.unit_roundoff) * np.abs(before)
+    return bool((before > 0).all() and (np.abs(after - before) <= 4 * allowed).all())
 
 
 def _changes(

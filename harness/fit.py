@@ -18,6 +18,7 @@ from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.keras_own import wants_probabilities
 from lossfuzz.harness.paths.own import loss_of
+from lossfuzz.harness.paths.own_call import ONE_FOR_EACH_CLASS
 from lossfuzz.harness.ranks import takes_rows_only
 from lossfuzz.harness.trial import try_twice
 from lossfuzz.harness.unreduced import is_of_elements
@@ -139,6 +140,8 @@ class _Fitting:
             return ""
         told = self.trial.refusal(refused[0]) or ""
         kept = [shape for shape in self.shapes if shape not in refused]
+        if ONE_FOR_EACH_CLASS in told:
+            return told  # on one class alone that is no fault, and says nothing
         if self.chosen:
             return f"{told}; {_left_out(refused, kept)}" if kept else ""
         counts = self._counts(refused)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import Observed, Runner
     from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
@@ -78,12 +79,23 @@ class Trial:
         return trial_rows(cell.path.loss, cell.format, shape)
 
     def _told(self, shape: tuple[int, ...]) -> str | None:
+        cell = self.runner.cell
         try:
-            evaluate_some(self.runner.cell.path.loss, self.runner.cell.format, shape[-1])
+            evaluate_some(cell.path.loss, cell.format, shape[-1])
             self.observed(shape)
-        except (FormulaError, UnavailableError) as error:
-            return str(error).removeprefix("LossError: ").removeprefix("UnavailableError: ")
+        except FormulaError as error:
+            return str(error)
+        except UnavailableError as error:
+            return told_with_shape(error, cell, shape)
         return None
+
+
+def told_with_shape(error: UnavailableError, cell: Cell, shape: tuple[int, ...]) -> str:
+    """What a cell said of a batch, and what it was given, if it did not say that itself."""
+    told = str(error).removeprefix("LossError: ").removeprefix("UnavailableError: ")
+    if "(given " in told or not cell.path.own:
+        return told
+    return f"{told} (given logits {cell.format.dtype_name} {list(shape)})"
 
 
 def evaluate_some(loss: LossSpec, fmt: FloatFormat, classes: int) -> None:

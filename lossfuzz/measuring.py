@@ -16,7 +16,7 @@ from lossfuzz.harness.outcome import Outcome, outcome_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
-from lossfuzz.harness.trial import trial_rows, trial_shape, try_twice
+from lossfuzz.harness.trial import told_with_shape, trial_rows, trial_shape, try_twice
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ class Measuring:
                     if result.cell.path.own:
                         try_twice(self.runner(result), self._trial_shape)
                 except UnavailableError as error:
-                    self._routes[name] = str(error)
+                    self._routes[name] = (
+                        told_with_shape(error, result.cell, self._trial_shape)
+                        if result.cell.path.own
+                        else str(error)
+                    )
             found = self._routes[name]
             if isinstance(found, str):
                 result.unavailable = found

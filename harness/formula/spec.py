@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _ERROR_FACTOR = 2.0
 _PROBED_ROWS = 4
 _ORDINARY_CLASSES = 3
+_MOST_CLASSES = 4096
 _OTHER_COUNTS = (2, 4, 1, 5, 6, 8, 10, 12, 16, 33, 100, 1000)
 """Class counts that are tried of a formula which refuses the ordinary one."""
 
@@ -246,10 +247,10 @@ def _probed(derived: Derived, classes: int = _ORDINARY_CLASSES) -> int:
         with np.errstate(all="ignore"):
             derived.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
     except FormulaError as error:
-        if classes != _ORDINARY_CLASSES:
+        needed = error.needed if isinstance(error, ClassCountError) else 0
+        if classes != _ORDINARY_CLASSES or needed > _MOST_CLASSES:
             raise
-        needed = (error.needed,) if isinstance(error, ClassCountError) else _OTHER_COUNTS
-        return _probed_otherwise(derived, needed, error)
+        return _probed_otherwise(derived, (needed,) if needed else _OTHER_COUNTS, error)
     if all(one is None for one in found):
         raise FormulaError(
             f"formula {derived.function.name}: has no finite value with a derivative for ordinary "

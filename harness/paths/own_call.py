@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Loss = Callable[..., Any]
 
+ONE_FOR_EACH_CLASS = "one loss for each class"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _IN_USER_CODE = "in user code:"
 _NODE = re.compile(r"\{\{.*?\}\}\s*| \[Op:\w+\].*$")
@@ -176,5 +177,5 @@ def _advice(got: tuple[int, ...], wanted: tuple[int, ...], logits: tuple[int, ..
     if wanted and got == (*wanted, 1):
         return " (drop the last axis: keepdims=True leaves one)"
     if got == logits:
-        return " (one loss for each class: sum or average over the last axis)"
+        return f" ({ONE_FOR_EACH_CLASS}: sum or average over the last axis)"
     return ""
