@@ -136,36 +136,44 @@ class _Fitting:
     def _of_classes(self) -> str:
         """Judge a loss of one number of classes there; else say what it does not take."""
         refused = [shape for shape in self.shapes if not self.trial.takes(shape)]
-        if not refused:
-            return ""
-        told = self.trial.refusal(refused[0]) or ""
         kept = [shape for shape in self.shapes if shape not in refused]
-        if ONE_FOR_EACH_CLASS in told:
-            return told  # on one class alone that is no fault, and says nothing
+        told = self.trial.refusal(refused[0]) or "" if refused else ""
+        if ONE_FOR_EACH_CLASS in told or not refused:
+            return told  # of one class alone that is no fault, and says nothing
         if self.chosen:
             return f"{told}; {_left_out(refused, kept)}" if kept else ""
         counts = self._counts(refused)
         if len(counts) == 1:
-            (count,) = counts
-            self.shapes = tuple(dict.fromkeys((*shape[:-1], count) for shape in self.shapes))
-            self.shapes = tuple(shape for shape in self.shapes if self.trial.takes(shape))
-            shown = ", ".join(str(list(shape)) for shape in self.shapes)
-            only = f"{_classes(count)} only, of the class counts that were tried"
-            self.notes.append(f"{self._takers()} {only}: judged on {shown}")
-            return "" if self.shapes else told
+            return self._of_one_count(counts[0])
         if counts:
-            count = min(counts, key=lambda one: abs(one - _USUAL))
-            which = f"of the class counts that were tried it takes {', '.join(map(str, counts))}"
-            if refused[0][-1] in counts:
-                count, which = refused[0][-1], "it takes as many classes in batches of other rows"
-            rows = next(rows for rows in _FEW_ROWS if self._takes_few(rows, count))
-            return (
-                f"{told}; {which}: say the shapes to check, such as shapes=[({rows}, {count})] or "
-                f"--shapes {rows}x{count}"
-            )
+            return f"{told}; {self._choice(counts, refused[0][-1])}"
         if kept:
             return f"{told}; {_left_out(refused, kept)}"
         return f"{told}; if it takes other shapes only, say them: {_EXAMPLE}" * _raised(told)
+
+    def _of_one_count(self, count: int) -> str:
+        """Judge on so many classes."""
+        shapes = tuple(dict.fromkeys((*shape[:-1], count) for shape in self.shapes))
+        taken = tuple(shape for shape in shapes if self.trial.takes(shape))
+        if not taken:
+            return self.trial.refusal(shapes[0]) or ""
+        self.shapes = taken
+        only = f"{_classes(count)} only, of the class counts that were tried"
+        shown = ", ".join(str(list(shape)) for shape in taken)
+        self.notes.append(f"{self._takers()} {only}: judged on {shown}")
+        return ""
+
+    def _choice(self, counts: Sequence[int], refused: int) -> str:
+        """What there is to choose from, of several class counts that it takes."""
+        count = min(counts, key=lambda one: abs(one - _USUAL))
+        which = f"of the class counts that were tried it takes {', '.join(map(str, counts))}"
+        if refused in counts:
+            count, which = refused, "it takes as many classes in batches of other rows"
+        rows = next(rows for rows in _FEW_ROWS if self._takes_few(rows, count))
+        return (
+            f"{which}: say the shapes to check, such as shapes=[({rows}, {count})] or "
+            f"--shapes {rows}x{count}"
+        )
 
     def _takers(self) -> str:
         """Who takes some shapes only: the loss, or it beside the formula it is held against."""

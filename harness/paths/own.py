@@ -7,6 +7,7 @@ no other process could import, such as a function inside a test, is known in thi
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -142,4 +143,5 @@ def _source(written: str, arguments: str) -> str:
     if is_importable(written):
         return f"{module}.{attributes}({arguments})"
     called = attributes.rpartition(".")[2].strip("<>").partition(" ")[0]
-    return f"{called if called.isidentifier() else 'loss'}({arguments})"
+    plain = called.isidentifier() and not keyword.iskeyword(called)
+    return f"{called if plain else 'loss'}({arguments})"

@@ -2,11 +2,12 @@
 
 import functools
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_collection import PLANTED
+from planted_runner import loss_of
+from sound_twins import SOUND
 
 import lossfuzz
 from lossfuzz.harness.arguments import other_arguments
@@ -22,7 +23,6 @@ from lossfuzz.mathematics import spec_of
 
 pytestmark = pytest.mark.usefixtures("tf")
 
-PLANTED = Path(__file__).parents[2] / "planted"
 NAME = "softmax-cross-entropy"
 QUICK = {"formats": ["float32"], "modes": ["eager"], "rows": 600, "shapes": [(32, 6)]}
 
@@ -129,21 +129,9 @@ def test_a_loss_that_is_wrong_everywhere_stays_a_defect(loss):
         lossfuzz.check(loss, NAME, **QUICK)
 
 
-def _collection():
-    sys.path.insert(0, str(PLANTED))
-    try:
-        from planted_collection import PLANTED as planted
-        from planted_runner import loss_of
-        from sound_twins import SOUND
-    finally:
-        sys.path.remove(str(PLANTED))
-    return planted, SOUND, loss_of
-
-
 def test_no_planted_loss_and_no_sound_twin_is_refused_or_judged_elsewhere():
-    planted, sound, loss_of = _collection()
     shapes = ((256, 10), (8, 16, 33), (64, 2))
-    for entry in (*planted, *sound):
+    for entry in (*PLANTED, *SOUND):
         fmt = BINARY32 if "float32" in entry.formats else BINARY16
         found = fit_of(trial(entry.loss, loss_of(entry), fmt), shapes, chosen=False)
         assert (found.refusal, found.shapes) == ("", shapes), entry.name
