@@ -69,10 +69,11 @@ def raw_call(
 
         given = signature.arguments(logits, labels, _weights(logits, signature))
         try:
+            eager = tf.executing_eagerly()
             try:
-                return (converted[0] if converted else loss)(*given)
-            except Exception:
-                if converted or tf.executing_eagerly():
+                return (converted[0] if converted and not eager else loss)(*given)
+            except Exception as error:
+                if eager or converted or isinstance(error, RecursionError):
                     raise
                 # a function of our own that calls it: so objects and partials are converted too
                 converted[:] = [tf.autograph.to_graph(as_given)]

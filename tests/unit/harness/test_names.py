@@ -1,4 +1,4 @@
-"""A name leads to the object that was given: formulas and losses that are called alike, and ours."""
+"""A name leads to the object that was given: formulas and losses called alike, and ours."""
 
 import numpy as np
 import pytest
