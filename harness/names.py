@@ -6,10 +6,14 @@ and several of them are called alike. Each gets a name of its own, the second on
 
 from __future__ import annotations
 
+import re
 from types import MethodType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+_LOSS = re.compile(r"(:[^:]*<[^:]*?) \d+(?= as )")
+_FORMULA = re.compile(r"(<[^<>]*>) \d+(?=$|[ ,])")
 
 _ALL: list[Names[Any]] = []
 
@@ -50,6 +54,14 @@ class Names(Generic[T]):
         self._known[name] = made_of, thing
         self._held.add(name)
         return thing
+
+
+def unnumbered(name: str) -> str:
+    """A path's or cell's name without the numbers that tell apart what is called alike.
+
+    In another process, or in a test after others, the same loss has another number or none.
+    """
+    return _FORMULA.sub(r"\1", _LOSS.sub(r"\1", name))
 
 
 def release() -> None:

@@ -160,3 +160,18 @@ def test_names_are_given_anew_after_a_release():
     names.release()
     assert known_here["f"] == 1
     assert known_here.free("f", second) == "f"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("m:<lambda> 2 as log-sum-exp", "m:<lambda> as log-sum-exp"),
+        ("m:f.<locals>.loss 12 as <f> 3, mean over the batch", "m:f.<locals>.loss as <f>, mean "),
+        ("m:<partial object> 2 as <f> 2 float32 eager CPU:0", "m:<partial object> as <f> float32"),
+        ("m:loss as categorical focal loss, gamma 2", "m:loss as categorical focal loss, gamma 2"),
+        ("keras/class-focal 2/x float32 eager CPU:0", "keras/class-focal 2/x float32 eager"),
+    ],
+)
+def test_baselines_know_a_loss_by_its_name_without_the_number(name, plain):
+    assert names.unnumbered(name).startswith(plain)
+    assert names.unnumbered(names.unnumbered(name)) == names.unnumbered(name)
