@@ -15,6 +15,9 @@ MODES = ("eager", "graph", "xla")
 """Run op by op; as ``tf.function``; as ``tf.function(jit_compile=True)``."""
 
 
+_ELSEWHERE = {"tf.function": "graph", "function": "graph", "jit_compile": "xla", "jit": "xla"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """A loss path in one format, one mode, on one device.
@@ -75,5 +78,7 @@ def mode_named(name: str) -> str:
         ValueError: it is none; the message lists the modes.
     """
     if name not in MODES:
-        raise ValueError(f"unknown mode {name!r}; known modes: {', '.join(MODES)}")
+        from lossfuzz.harness.spelling import unknown
+
+        raise ValueError(unknown("mode", name, MODES, _ELSEWHERE))
     return name

@@ -123,8 +123,21 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = (str(error).strip() or "no message").splitlines()[0]
-        raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
+        raise UnavailableError(f"{type(error).__name__}: {_line(error)}"[:300]) from error
+
+
+def _line(error: Exception) -> str:
+    """The line of an error that says what happened.
+
+    Of one inside a graph it stands before that of the node, behind where the node was made.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return "no message"
+    if lines[0].startswith("Graph execution error"):
+        nodes = [place for place, line in enumerate(lines) if line.startswith("[[{{node")]
+        return lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1]
+    return lines[0]
 
 
 def training_step(cell: Cell, upstream: float = 1.0) -> Callable[[Any, Any], tuple[Any, Any]]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
+from lossfuzz.harness.spelling import unknown
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -99,6 +101,15 @@ TRAINING_FORMATS = (BINARY16, BFLOAT16, BINARY32)
 """The formats that losses are measured in."""
 
 
+_ELSEWHERE = {
+    **dict.fromkeys(("half", "fp16", "f16", "mixed_float16"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat", "mixed_bfloat16"), "bfloat16"),
+    **dict.fromkeys(("single", "fp32", "f32", "float"), "float32"),
+    **dict.fromkeys(("double", "fp64", "f64"), "float64"),
+}
+"""What formats are called elsewhere."""
+
+
 def format_named(name: str) -> FloatFormat:
     """The format of that IEEE or dtype name.
 
@@ -108,8 +119,8 @@ def format_named(name: str) -> FloatFormat:
     for candidate in FORMATS:
         if name in (candidate.name, candidate.dtype_name):
             return candidate
-    known = ", ".join(candidate.dtype_name for candidate in FORMATS)
-    raise ValueError(f"unknown format {name!r}; known formats: {known}")
+    known = [candidate.dtype_name for candidate in FORMATS]
+    raise ValueError(unknown("format", name, known, _ELSEWHERE))
 
 
 def training_format(name: str | FloatFormat) -> FloatFormat:
@@ -121,8 +132,9 @@ def training_format(name: str | FloatFormat) -> FloatFormat:
     for candidate in TRAINING_FORMATS:
         if name in (candidate, candidate.name, candidate.dtype_name):
             return candidate
-    known = ", ".join(candidate.dtype_name for candidate in TRAINING_FORMATS)
-    raise ValueError(f"unknown format {name!r}; known formats: {known}")
+    known = [candidate.dtype_name for candidate in TRAINING_FORMATS]
+    meaning = {name: meant for name, meant in _ELSEWHERE.items() if meant in known}
+    raise ValueError(unknown("format", name, known, meaning))
 
 
 def format_of(array: Any) -> FloatFormat:

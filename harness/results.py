@@ -172,8 +172,8 @@ class RunResult:
         reference_rows: kind of reference to rows that it answered for.
         seconds: phase to time; the only part that differs between two runs of one plan.
         progress: how much is done, in a sentence; empty once all is.
-        notes: of a check, what a reader must know beside the verdict, a sentence each: what was
-            not reached or not judged, and which lost tails were seen.
+        notes: what a reader must know beside the verdict, a sentence each: what was found out of
+            a user's own loss, what was not reached or not judged, and which lost tails were seen.
     """
 
     plan: dict[str, Any]
@@ -185,7 +185,7 @@ class RunResult:
     seconds: dict[str, float]
     causes: list[Cause] = field(default_factory=list)
     progress: str = ""
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         rows = sum(one.summary.rows for one in self.cells)
@@ -225,6 +225,7 @@ class RunResult:
             cells=cells,
             worst=[Finding.from_json(one) for one in record["worst"]],
             causes=[Cause.from_json(one) for one in record.get("causes", ())],
+            notes=tuple(record.get("notes", ())),
             interrupted=record["interrupted"],
             reference_rows=record["reference_rows"],
             seconds={},
@@ -244,6 +245,7 @@ class RunResult:
             "cells": [result.to_json() for result in self.cells],
             "worst": [finding.to_json() for finding in self.worst],
             "causes": [cause.to_json() for cause in self.causes],
+            **({"notes": list(self.notes)} if self.notes else {}),
             "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
 

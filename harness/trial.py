@@ -1,40 +1,139 @@
-"""Whether a user's own loss can be measured at all: that it returns the same for the same rows."""
+"""Whether a user's own loss can be measured at all, and on which shapes: tried on tame rows."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfuzz.harness.execution import UnavailableError
-from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.formula.terms import FormulaError
+from lossfuzz.harness.losses.targets import Targets, targets_of
+from lossfuzz.harness.reference.enclosure import Enclosure
+from lossfuzz.harness.reference.numbers import FLOAT64
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.execution import Runner
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.execution import Observed, Runner
+    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.losses.spec import LossSpec
 
 _ROWS, _CLASSES = 16, 5
+_MOST_LOGITS = 1 << 22
+_FORMULA_ROWS = 2
+_FEW_ROWS = 8
 
 
-def try_twice(runner: Runner) -> None:
+def trial_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape on which a loss is tried that will run on some shapes.
+
+    It is the smallest of them that has a few rows, since one row alone shows little.
+    """
+    if not shapes:
+        return _ROWS, _CLASSES
+    return min(shapes, key=lambda shape: (math.prod(shape[:-1]) < _FEW_ROWS, math.prod(shape)))
+
+
+def trial_rows(loss: LossSpec, fmt: FloatFormat, shape: tuple[int, ...]) -> _Rows:
+    """Ordinary rows of a shape, always the same, with their targets; fewer of a huge one."""
+    first = max(1, min(shape[0], _MOST_LOGITS // max(1, math.prod(shape[1:]))))
+    shape = (first, *shape[1:])
+    generator = np.random.default_rng(0)
+    logits = fmt.cast(generator.normal(size=shape) * 2)
+    labels = generator.integers(0, shape[-1], math.prod(shape[:-1])).astype(np.int32)
+    return logits, targets_of(loss.target, logits.reshape(-1, shape[-1]), labels)
+
+
+class Trial:
+    """A cell, tried on tame batches; every shape once.
+
+    Attributes:
+        runner: of the cell.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._refusals: dict[tuple[int, ...], str | None] = {}
+
+    def refusal(self, shape: tuple[int, ...]) -> str | None:
+        """What loss or formula says of a tame batch of a shape; None if both take it."""
+        if shape not in self._refusals:
+            self._refusals[shape] = self._told(shape)
+        return self._refusals[shape]
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether the cell's loss, and the formula that it is held against, take a shape."""
+        return self.refusal(shape) is None
+
+    def observed(self, shape: tuple[int, ...]) -> Observed:
+        """What the cell returns for a tame batch.
+
+        Raises:
+            UnavailableError: it refuses it.
+        """
+        logits, targets = self.rows(shape)
+        return self.runner.run(logits, targets.fed(logits.shape, logits.dtype))
+
+    def rows(self, shape: tuple[int, ...]) -> _Rows:
+        """The tame batch of a shape."""
+        cell = self.runner.cell
+        return trial_rows(cell.path.loss, cell.format, shape)
+
+    def _told(self, shape: tuple[int, ...]) -> str | None:
+        cell = self.runner.cell
+        try:
+            evaluate_some(cell.path.loss, cell.format, shape[-1])
+            self.observed(shape)
+        except FormulaError as error:
+            return str(error)
+        except UnavailableError as error:
+            return told_with_shape(error, cell, shape)
+        return None
+
+
+def told_with_shape(error: UnavailableError, cell: Cell, shape: tuple[int, ...]) -> str:
+    """What a cell said of a batch, and what it was given, if it did not say that itself."""
+    told = str(error).removeprefix("LossError: ").removeprefix("UnavailableError: ")
+    if "(given " in told or not cell.path.own:
+        return told
+    return f"{told} (given logits {cell.format.dtype_name} {list(shape)})"
+
+
+def evaluate_some(loss: LossSpec, fmt: FloatFormat, classes: int) -> None:
+    """Evaluate a user's formula on a few rows of so many classes.
+
+    Raises:
+        FormulaError: it does not take them.
+    """
+    base = loss.base or loss
+    if base.derived is None:
+        return
+    logits, targets = trial_rows(base, fmt, (_FORMULA_ROWS, classes))
+    with np.errstate(all="ignore"):
+        base.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
+
+
+def try_twice(runner: Runner, shape: tuple[int, ...] = (_ROWS, _CLASSES)) -> None:
     """Run a cell twice on the same ordinary rows.
 
     Raises:
         UnavailableError: it refuses them, has no gradient, or does not return the same twice.
     """
-    generator = np.random.default_rng(0)
-    logits = runner.cell.format.cast(generator.normal(size=(_ROWS, _CLASSES)) * 2)
-    labels = generator.integers(0, _CLASSES, _ROWS).astype(np.int32)
-    fed = targets_of(runner.cell.path.loss.target, logits, labels).fed(logits.shape, logits.dtype)
-    first, second = (runner.run(logits, fed) for _ in range(2))
+    trial = Trial(runner)
+    first, second = trial.observed(shape), trial.observed(shape)
+    rows = math.prod(shape[:-1])
     for what, one, other in (
         ("losses", first.loss, second.loss),
         ("gradient components", first.gradient, second.gradient),
     ):
         if one.shape != other.shape or one.tobytes() != other.tobytes():
             raise UnavailableError(
-                f"the loss is not deterministic: of two runs on the same {_ROWS} rows "
+                f"the loss is not deterministic: of two runs on the same {rows} rows "
                 f"{_difference(one, other, what)} (does it use dropout, random numbers or a state "
                 "that it changes?)"
             )
@@ -46,3 +145,6 @@ def _difference(one: NDArray[Any], other: NDArray[Any], what: str) -> str:
     apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
     count = int((apart > 0).sum()) or int((one != other).sum())
     return f"{count} of {one.size} {what} differ, by up to {np.nanmax(apart):.3g}"
+
+
+_Rows = tuple["NDArray[Any]", Targets]

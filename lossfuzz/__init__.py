@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.backend import BackendError
     from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, BINARY64, FloatFormat
     from lossfuzz.harness.formula.spec import formula
+    from lossfuzz.harness.losses.reduced import sample_weights
     from lossfuzz.harness.reference.judge import Reference, reference_of
     from lossfuzz.plan import Plan
     from lossfuzz.running import run
@@ -40,6 +41,7 @@ _HOMES = {
     "lossfuzz.harness.backend": ("BackendError",),
     "lossfuzz.harness.formats": ("BFLOAT16", "BINARY16", "BINARY32", "BINARY64", "FloatFormat"),
     "lossfuzz.harness.formula.spec": ("formula",),
+    "lossfuzz.harness.losses.reduced": ("sample_weights",),
     "lossfuzz.harness.reference.judge": ("Reference", "reference_of"),
     "lossfuzz.plan": ("Plan",),
     "lossfuzz.running": ("run",),
@@ -74,6 +76,7 @@ __all__ = [
     "recipes",
     "reference_of",
     "run",
+    "sample_weights",
 ]
 
 

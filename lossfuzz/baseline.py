@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.names import unnumbered
 from lossfuzz.record import read_record
 
 if TYPE_CHECKING:
@@ -96,13 +97,18 @@ def the_same(
 
     The same test's is preferred, and then the one that holds most of the cells.
     """
-    common = [check for check in checks if check.cell_names() & cells]
+    wanted = {unnumbered(name) for name in cells}
+
+    def shared(check: StoredCheck) -> int:
+        return len({unnumbered(name) for name in check.cell_names()} & wanted)
+
+    common = [check for check in checks if shared(check)]
     return max(
         common,
         key=lambda check: (
             (check.test, check.number) == (test, number),
             check.test == test,
-            len(check.cell_names() & cells),
+            shared(check),
         ),
         default=None,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_findings
 from lossfuzz.confirming import made_small
+from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
@@ -138,12 +139,18 @@ def check(
         formats: of the logits: float32, float16, bfloat16.
         modes: eager, graph, xla.
         device: of TensorFlow.
-        reduction: mean, sum or weighted mean, of a loss that returns one number for the batch.
+        reduction: of a loss that returns one number for the batch: mean, sum, weighted mean
+            (the sum of w l, divided by the rows) or mean with sample weight (divided by the sum
+            of w); the weights are `sample_weights`.
         rows: budget per cell after the sweeps; 20,000 unless seconds are given.
         seconds: budget of the whole check, in seconds, after TensorFlow's start; the shrinking of
             a defect is included. What was not reached in it is warned of.
         seed: of the rows.
-        shapes: of the batches, classes last; by default `CHECK_SHAPES`, or `DEAR_SHAPES`.
+        shapes: of the batches, classes last; by default `CHECK_SHAPES`, or `DEAR_SHAPES`. The
+            loss must take each of them, or is refused; but by default, and of [batch, time,
+            classes] beside [rows, classes], what it takes is found out: [rows, classes] only, one
+            number of classes only, or a loss of every element. It is judged there, and the
+            result's ``notes`` say so.
         families: of the logits, by name.
         bounds: the interval that all logits lie in, such as (-1, 1) for cosines; by default any.
         stop_early: whether the first defect ends the check; without, its whole budget is measured
@@ -152,8 +159,11 @@ def check(
     Raises:
         LossDefect: it has a defect.
         LossRefusal: it has none where it runs, and a cell cannot be run: it raises, has no
-            gradient, returns the wrong shape or dtype, or not the same twice.
+            gradient, returns the wrong shape or dtype, or not the same twice. Or the loss was not
+            meant to be called so: it is right with its arguments exchanged, on probabilities, or
+            on other labels; or the loss of a row changes with other rows.
         LossNotJudged: fewer than 5 % of a cell's rows have an exact value.
+        FormulaError: the formula it is held against cannot be evaluated.
         ValueError: an argument is not known; the message lists what is.
         BackendError: TensorFlow or the device is missing.
     """
@@ -173,25 +183,28 @@ def check(
     started = time.perf_counter()
     tf = start_tensorflow()
     plan = replace(plan, devices=(device_named(tf, device),))
-    session = _Check(plan, stop_early=stop_early)
+    fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
+    session = _Check(fit, stop_early=stop_early)
     session.measuring.spend("start", started)
-    session.measure()
+    if not fit.refusal:
+        session.measure()
     result = session.result({"versions": versions(), "devices": devices(tf)})
     for observe in OBSERVERS:
         observe(result, time.perf_counter() - started)
-    _raise_for(result, session.cells, seed)
+    _raise_for(result, session, seed)
     return result
 
 
-def _raise_for(result: RunResult, cells: Sequence[CellResult], seed: int) -> None:
+def _raise_for(result: RunResult, session: _Check, seed: int) -> None:
     """Raise what a check's result comes to, if that is not that its loss is sound."""
     __tracebackhide__ = True
+    cells = session.cells
     unavailable = [one for one in cells if one.unavailable is not None and not one.was_not_tried]
-    refused = assertion.refused(unavailable)
+    refused = assertion.refused(unavailable, cells)
     if result.worst and result.worst[0].tier == DEFECT:
         again = f"lossfuzz.check(…, seed={seed})"
         shown = result.worst[0]
-        message = assertion.failure(shown, _others(cells, shown), again)
+        message = assertion.failure(shown, _others(cells, shown), again, session.told)
         raise LossDefect(f"{message}\n{refused}" if refused else message, shown, result)
     if refused:
         raise LossRefusal(refused, result)
@@ -205,11 +218,14 @@ def _raise_for(result: RunResult, cells: Sequence[CellResult], seed: int) -> Non
 class _Check:
     """The state of one check."""
 
-    def __init__(self, plan: Plan, *, stop_early: bool) -> None:
-        self.plan, self.stop_early = plan, stop_early
-        self.cells = [CellResult(cell) for cell in plan.cells()]
-        self.measuring = Measuring()
+    def __init__(self, fit: Fitted, *, stop_early: bool) -> None:
+        self.plan, self.stop_early, self.told = fit.plan, stop_early, fit.notes
+        self.cells = [CellResult(cell) for cell in self.plan.cells()]
+        self.measuring = Measuring(shapes=self.plan.shapes)
         self.deadline = math.inf
+        for one in self.cells:
+            if one.cell == fit.refused:
+                one.unavailable = fit.refusal
 
     def measure(self) -> None:
         """Run rounds, a batch of every format each, until a defect or the end of the budget."""
@@ -269,7 +285,7 @@ class _Check:
             interrupted=False,
             reference_rows=self.measuring.reference_rows,
             seconds=self.measuring.seconds,
-            notes=notes(self.cells, families),
+            notes=(*self.told, *notes(self.cells, families)),
         )
 
     def _other_modes(self, result: CellResult) -> dict[str, Runner]:

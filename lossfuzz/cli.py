@@ -304,7 +304,11 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "your own formula, module:formula",
     )
     own.add_argument(
-        "--reduction", metavar="HOW", help="of a loss of the whole batch: mean, sum, weighted mean"
+        "--reduction",
+        metavar="HOW",
+        help="of a loss of the whole batch: mean, sum, weighted-mean (sum of w l, divided by the "
+        "rows), mean-with-sample-weight (divided by the sum of w); row i, from 0, weighs "
+        "(i %% 8 + 1) / 4, see lossfuzz.sample_weights",
     )
     budget = run.add_argument_group("how much").add_mutually_exclusive_group()
     budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6240)")

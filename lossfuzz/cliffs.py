@@ -8,6 +8,7 @@ from lossfuzz.harness.backend import device_named, start_tensorflow
 from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.cliffs import CellCliffs
 from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.thresholds import cliffs_of
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def find_cliffs(result: CellResult, runner: Runner) -> None:
     """Store a cell's cliffs for two classes in its result; none if it refuses such rows."""
     try:
         result.cliffs = tuple(cliffs_of(runner))
-    except UnavailableError:
+    except (UnavailableError, FormulaError):  # a formula of another number of classes
         result.cliffs = ()
 
 
 def _cliffs_of(cell: Cell, classes: int) -> CellCliffs:
     try:
         return CellCliffs(cell=cell, cliffs=tuple(cliffs_of(CellRunner(cell), classes=classes)))
-    except UnavailableError as error:
+    except (UnavailableError, FormulaError) as error:
         return CellCliffs(cell=cell, unavailable=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.losses.reduced import REDUCTIONS
+from lossfuzz.harness.losses.reduced import reduced, reduction_named
 from lossfuzz.harness.losses.spec import LossSpec
 from lossfuzz.harness.losses.table import loss_named
 
@@ -20,14 +20,17 @@ def spec_of(
     Args:
         against: a name or its short form, such as ``softmax-cross-entropy``; the name
             ``package.module:formula``; a loss; or a formula ``(x, logits, label) -> number``.
-        reduction: of `REDUCTIONS`, if a row's loss is reduced over the batch.
+        reduction: of `reduced.REDUCTIONS`, if a row's loss is reduced over the batch; with any
+            signs between its words.
 
     Raises:
         ValueError: the name or the reduction is not known.
         TypeError: it is something else.
     """
     if isinstance(against, LossSpec):
-        spec = against
+        from lossfuzz.harness.formula.spec import known
+
+        spec = known(against)
     elif isinstance(against, str):
         spec = loss_named(against)
     elif callable(against):
@@ -41,8 +44,7 @@ def spec_of(
         )
     if reduction is None:
         return spec
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
+    reduction = reduction_named(reduction)
     if spec.reduction is not None:
         raise ValueError(f"{spec.name!r} is reduced already; leave the reduction out")
-    return loss_named(f"{spec.name}, {reduction} over the batch")
+    return reduced(spec, reduction)

@@ -21,12 +21,14 @@ from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.results import NOT_REACHED
 from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
-from lossfuzz.harness.trial import try_twice
+from lossfuzz.harness.trial import told_with_shape, trial_rows, trial_shape, try_twice
 from lossfuzz.harness.upstream import upstream_finding
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.execution import Observed, Runner
@@ -58,15 +60,20 @@ class Measuring:
     """
 
     def __init__(
-        self, announce: Announce | None = None, pythons: Mapping[str, str] | None = None
+        self,
+        announce: Announce | None = None,
+        pythons: Mapping[str, str] | None = None,
+        shapes: Sequence[tuple[int, ...]] = (),
     ) -> None:
         """Nothing compiled, nothing started.
 
         Args:
             announce: told of every call of TensorFlow before it is made.
             pythons: name of a subject to its interpreter's program.
+            shapes: that cells will run on; a user's own loss is tried on the smallest of them.
         """
         self._pythons = dict(pythons or {})
+        self._trial_shape = trial_shape(shapes)
         self._subjects: dict[str, RunningSubject] = {}
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
         self.seconds: dict[str, float] = {}
@@ -104,7 +111,11 @@ class Measuring:
                     self._routes[name] = self.route(result.cell)
                     self._try(result)
                 except UnavailableError as error:
-                    self._routes[name] = str(error)
+                    self._routes[name] = (
+                        told_with_shape(error, result.cell, self._trial_shape)
+                        if result.cell.path.own
+                        else str(error)
+                    )
             found = self._routes[name]
             if isinstance(found, str):
                 result.unavailable = found
@@ -143,7 +154,16 @@ class Measuring:
         Raises:
             UnavailableError: the path cannot run there.
         """
-        return self.subject(cell.subject).route(cell) if cell.subject else route_of(cell)
+        if cell.subject:
+            return self.subject(cell.subject).route(cell)
+        return route_of(cell, *self._tame(cell))
+
+    def _tame(self, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A tame batch; of an own loss one of a shape that it will run on."""
+        if not cell.path.own:
+            return tame_batch(cell)
+        logits, targets = trial_rows(cell.path.loss, cell.format, self._trial_shape)
+        return logits, targets.fed(logits.shape, logits.dtype)
 
     def measure_batch(
         self,
@@ -270,7 +290,7 @@ class Measuring:
         self, result: CellResult, prepared: Prepared, error: Exception, use: _Use
     ) -> None:
         runner = self.runner(result)
-        if result.summary.rows or _runs(runner):
+        if result.summary.rows or self._runs(runner):
             result.refuse(runner, prepared, error, counted=use.counted)
         else:
             result.unavailable = str(error)
@@ -283,6 +303,14 @@ class Measuring:
             self._announce(result.cell.name, None)
             result.policy = policy_of(self.runner(result), shape)
         self.spend("policy", started)
+
+    def _runs(self, runner: Runner) -> bool:
+        """Whether a cell runs on a tame batch, so that its path is there and refused another."""
+        try:
+            runner.run(*self._tame(runner.cell))
+        except UnavailableError:
+            return False
+        return True
 
     def runner(self, result: CellResult) -> CellRunner | SubjectRunner:
         """The runner of a cell, which is kept; the first one is told what the route promises."""
@@ -338,15 +366,6 @@ class _Use:
     recipe: Recipe
     learn: Learn
     counted: bool
-
-
-def _runs(runner: Runner) -> bool:
-    """Whether a cell runs on a tame batch, so that its path is there and refused another one."""
-    try:
-        runner.run(*tame_batch(runner.cell))
-    except UnavailableError:
-        return False
-    return True
 
 
 def _is_own(results: Iterable[CellResult]) -> bool:

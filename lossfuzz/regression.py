@@ -17,6 +17,7 @@ from lossfuzz.comparison import SMALLEST_RATIO, compare
 from lossfuzz.confirming import made_small
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.findings import DEFECT, KINDS
+from lossfuzz.harness.names import unnumbered
 from lossfuzz.harness.results import CellResult, RunResult
 from lossfuzz.reports import assertion
 from lossfuzz.reports import comparison as report
@@ -81,13 +82,21 @@ def stored_result(check: StoredCheck, after: RunResult) -> RunResult:
     Raises:
         ValueError: the record is damaged.
     """
-    names = {one.cell.name for one in after.cells}
+    names = {unnumbered(one.cell.name): one.cell.path.name for one in after.cells}
     record = check.record
     try:
         cells = [
-            CellResult.from_json({"operations": (), "route": None, **one, "findings": []})
+            CellResult.from_json(
+                {
+                    "operations": (),
+                    "route": None,
+                    **one,
+                    "findings": [],
+                    "path": names[unnumbered(stored_cell_name(one))],
+                }
+            )
             for one in record["cells"]
-            if stored_cell_name(one) in names
+            if unnumbered(stored_cell_name(one)) in names
         ]
         return RunResult(
             plan=record["plan"],
@@ -105,16 +114,18 @@ def stored_result(check: StoredCheck, after: RunResult) -> RunResult:
 def stored_kinds(check: StoredCheck) -> dict[str, set[str]]:
     """Cell name to the kinds of defects that a stored check shows there, searched rows included.
 
+    The names are `unnumbered`.
+
     Raises:
         ValueError: the record is damaged.
     """
     kinds: dict[str, set[str]] = {}
     try:
         for one in check.record["cells"]:
-            kinds[stored_cell_name(one)] = set(one["summary"]["defects"])
+            kinds[unnumbered(stored_cell_name(one))] = set(one["summary"]["defects"])
         for one in check.record["findings"]:
             if one["tier"] == DEFECT:
-                kinds[stored_cell_name(one)].add(one["kind"])
+                kinds[unnumbered(stored_cell_name(one))].add(one["kind"])
     except _DAMAGES as error:
         raise _damaged(error) from None
     return kinds
@@ -150,7 +161,7 @@ def regression(check: StoredCheck, before: RunResult, after: RunResult) -> Regre
             if then is None or then.unavailable is None:
                 worse.append(f"cannot be run: {assertion.refused([now])}")
             continue
-        kinds = shown.get(now.cell.name, set())
+        kinds = shown.get(unnumbered(now.cell.name), set())
         for kind in _kinds(now):
             line = f"{where}: new {kind}{_rows_of(now, kind)}"
             if kind in kinds:

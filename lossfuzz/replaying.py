@@ -21,7 +21,8 @@ from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.routes import route_of, tame_batch
+from lossfuzz.harness.routes import Route, route_of, tame_batch
+from lossfuzz.harness.trial import trial_rows
 from lossfuzz.harness.upstream import upstream_finding
 from lossfuzz.shrinking.probe import batch_rows
 from lossfuzz.shrinking.rows import batch_of, row_of
@@ -221,7 +222,16 @@ class _Replay:
             raise _CannotRunError(str(error)) from None
 
     def _runner_in(self, cell: Cell) -> CellRunner:
-        return CellRunner(cell, CellResult(cell, route=route_of(cell)).documented)
+        return CellRunner(cell, CellResult(cell, route=self._route_of(cell)).documented)
+
+    def _route_of(self, cell: Cell) -> Route:
+        """By a tame batch; of an own loss by one of the shape that the finding was found on."""
+        if not cell.path.own:
+            return route_of(cell)
+        classes = len(self._finding.logits)
+        shape = tuple(self._finding.recipe.get("shape", (batch_rows(classes), classes)))
+        logits, targets = trial_rows(cell.path.loss, cell.format, shape)
+        return route_of(cell, logits, targets.fed(logits.shape, logits.dtype))
 
     def run(self) -> Replayed:
         """The first batch in which it stands; else what the first one showed instead."""

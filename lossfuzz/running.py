@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
 from lossfuzz.confirming import made_small
+from lossfuzz.fitting import RefusedLossError, fitted
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
 from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
 from lossfuzz.measuring import Measuring
 from lossfuzz.search import Searches
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +61,20 @@ def run(
     Raises:
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
         AuditError: the exact reference disagrees with mpmath on one of the run's own rows.
+        RefusedLossError: an own loss of the plan cannot be measured; shapes other than the
+            default ones count as chosen.
     """
     started = time.perf_counter()
     tf = start_tensorflow(logical_cpus=logical_cpus)
     chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
+    fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=chosen[0])
+    if fit.refusal:
+        raise RefusedLossError(fit.refusal)
     campaign = _Run(
-        replace(plan, devices=tuple(dict.fromkeys(chosen))),
+        replace(fit.plan, devices=tuple(dict.fromkeys(chosen))),
         progress or (lambda *_: None),
         keep or (lambda _: None),
+        fit.notes,
     )
     campaign.measuring.spend("start", started)
     interrupted = True
@@ -86,12 +94,14 @@ def run(
 class _Run:
     """The state of one run."""
 
-    def __init__(self, plan: Plan, progress: Progress, keep: Keep) -> None:
+    def __init__(
+        self, plan: Plan, progress: Progress, keep: Keep, told: tuple[str, ...] = ()
+    ) -> None:
         self.plan = plan
         self.results = [CellResult(cell) for cell in plan.cells()]
-        self.measuring = Measuring()
+        self.measuring = Measuring(shapes=plan.shapes)
         self.small: dict[str, Finding] = {}
-        self._progress, self._keep = progress, keep
+        self._progress, self._keep, self._told = progress, keep, told
         self._next_keep = time.perf_counter() + _FIRST_KEEP_SECONDS
         self._batches, self._total = 0, plan.batches() or 0
 
@@ -103,6 +113,7 @@ class _Run:
             cells=self.results,
             worst=self.worst(),
             causes=causes_of(self.results, self.small),
+            notes=self._told,
             interrupted=interrupted,
             reference_rows=self.measuring.reference_rows,
             seconds=self.measuring.seconds,

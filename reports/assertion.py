@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import KINDS, REFUSAL
 from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.losses.reduced import WEIGHTED, sample_weights
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports.loss_source import loss_source, written_name
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, shown_classes, snippet
@@ -23,13 +24,16 @@ _SHOWN = 8
 _MOST_OTHERS = 6
 
 
-def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
+def failure(
+    finding: Finding, others: Sequence[Finding], replay: str, notes: Sequence[str] = ()
+) -> str:
     """The message of a failed check.
 
     Args:
         finding: the one to show, made small.
         others: further findings, of other kinds and cells.
         replay: the call or command that finds it again.
+        notes: what was found out of the loss.
     """
     path = path_named(finding.path)
     name = written_name(path)
@@ -40,6 +44,7 @@ def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
     ]
     if others:
         lines.append(f"also: {_listed_others(others)}")
+    lines += [f"note: {note}" for note in notes]
     lines.append(f"again: {replay} (finding {finding.id})")
     code = snippet(finding)
     if len(code) > LONGEST_SCRIPT:
@@ -56,8 +61,13 @@ def failure(finding: Finding, others: Sequence[Finding], replay: str) -> str:
     return "\n".join(lines)
 
 
-def refused(cells: Sequence[CellResult]) -> str:
-    """The message of a check whose cells cannot be run at all, each reason once."""
+def refused(cells: Sequence[CellResult], beside: Sequence[CellResult] = ()) -> str:
+    """The message of a check whose cells cannot be run at all, each reason once.
+
+    Args:
+        cells: that cannot be run.
+        beside: all cells; formats that run where others do not are told to be chosen alone.
+    """
     where: dict[str, tuple[str, list[str]]] = {}
     for one in cells:
         reason = one.unavailable or ""
@@ -65,15 +75,30 @@ def refused(cells: Sequence[CellResult]) -> str:
             reason = reason.removeprefix(prefix)
         _, names = where.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), (reason, []))
         names.append(f"{one.cell.format.dtype_name} {one.cell.mode}")
-    return "\n".join(f"{reason} [{', '.join(names)}]" for reason, names in where.values())
+    told = _formats_to_keep(cells, beside)
+    return "\n".join(f"{reason} [{', '.join(names)}]{told}" for reason, names in where.values())
+
+
+def _formats_to_keep(cells: Sequence[CellResult], beside: Sequence[CellResult]) -> str:
+    """How to leave out the formats that cannot be run, if others can."""
+    refused = {one.cell.format.dtype_name for one in cells}
+    running = [one.cell.format.dtype_name for one in beside if one.route is not None]
+    kept = [name for name in dict.fromkeys(running) if name not in refused]
+    if not kept:
+        return ""
+    return f"; formats={kept} leaves {' and '.join(sorted(refused))} out"
 
 
 def _figures(finding: Finding) -> list[str]:
     path = path_named(finding.path)
     target = f"label {finding.label}"
+    weight = ""
+    if path.loss.reduction in WEIGHTED:
+        weight = f", sample weight {sample_weights(finding.row + 1)[-1]:g}"
     if finding.target:
         target = f"target {numbers(finding.target, finding.label)}"
-    lines = [f"  logits    {numbers(finding.logits, finding.label)}, {target}{_beside(finding)}"]
+    logits = numbers(finding.logits, finding.label)
+    lines = [f"  logits    {logits}, {target}{weight}{_beside(finding)}"]
     if finding.kind == REFUSAL:
         return [*lines, f"  raised    {finding.message}"]
     unit = "the whole batch's" if path.loss.reduction else "the row's"

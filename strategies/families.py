@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.spelling import unknown
 from lossfuzz.strategies.arrangements import (
     clusters,
     constant,
@@ -93,7 +94,7 @@ def family_named(name: str) -> Family:
         ValueError: there is none; the message lists those that there are.
     """
     if name not in FAMILIES:
-        raise ValueError(f"unknown family {name!r}; known families: {', '.join(FAMILIES)}")
+        raise ValueError(unknown("family", name, FAMILIES))
     return FAMILIES[name]
 
 

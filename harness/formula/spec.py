@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -21,12 +22,14 @@ from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.cross_entropy import SMALLEST_WEIGHT_INVERSE
 from lossfuzz.harness.losses.reduced import reduced
 from lossfuzz.harness.losses.spec import ExplainedRounding, LossSpec
+from lossfuzz.harness.losses.table import is_built_in
+from lossfuzz.harness.names import Names
 from lossfuzz.harness.reference.enclosed import reference_by_enclosures
 from lossfuzz.harness.reference.enclosure import Enclosure
 from lossfuzz.harness.reference.numbers import FLOAT64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,11 +38,19 @@ if TYPE_CHECKING:
 
 _ERROR_FACTOR = 2.0
 _PROBED_ROWS = 4
+_ORDINARY_CLASSES = 3
+_MOST_CLASSES = 4096
+_OTHER_COUNTS = (2, 4, 1, 5, 6, 8, 10, 12, 16, 33, 100, 1000)
+"""Class counts that are tried of a formula which refuses the ordinary one."""
+
+_LEFT_OUT = 16
+"""Classes, at most, that are left out in turn to see whether a formula has a limit there."""
+
 _FAR_BELOW = (-1e6, -1e12)
 _SAME = 1e-9
 
-FORMULAS: dict[str, LossSpec] = {}
-"""Every formula of this process, by name, reductions among them."""
+FORMULAS: Names[LossSpec] = Names()
+"""Every formula of this process, by name: that of a row, of which reductions are made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +161,11 @@ def formula(
         return lambda function: formula(
             function, target=target, name=name, masks=masks, reduction=reduction, source=source
         )
-    given = name or name_of(exact)
+    wanted = name or name_of(exact)
+    if is_built_in(wanted):  # the formula is what was given, not ours of that name
+        wanted = f"<{wanted}>"
+    made_of = exact, target, masks, source
+    given = FORMULAS.free(wanted, *made_of)
     function = UserFunction(name=given, function=exact, target=target)
     derived = Derived(function=function)
     classes = _probed(derived)
@@ -169,7 +184,7 @@ def formula(
         masks=(not by_class and _masks(derived, classes)) if masks is None else masks,
         derived=derived,
     )
-    FORMULAS[given] = spec
+    FORMULAS.add(given, spec, *made_of)
     if reduction is None:
         return spec
     try:
@@ -178,13 +193,43 @@ def formula(
         raise FormulaError(f"formula {given}: {error}") from None
 
 
+def known(spec: LossSpec) -> LossSpec:
+    """A loss that is found again by its name, now and in this process.
+
+    Of a formula whose name another one took since, and of a loss that is neither ours nor a
+    formula, that is the same loss under a name of its own.
+    """
+    base = spec.base or spec
+    name = base.name
+    if is_built_in(name, base):
+        return spec
+    if not (name in FORMULAS and FORMULAS[name] is base):
+        wanted = f"<{name}>" if is_built_in(name) else name
+        name = FORMULAS.free(wanted, base)
+        base = FORMULAS.add(name, base if name == base.name else replace(base, name=name), base)
+    if spec.reduction is None:
+        return base
+    return spec if spec.base is base else reduced(base, spec.reduction)
+
+
 def name_of(function: Callable[..., Any]) -> str:
-    """``package.module:function``, or the bare name of what cannot be imported."""
-    name = getattr(function, "__qualname__", type(function).__name__)
+    """``package.module:function``, or ``<function>`` of what cannot be imported."""
+    name = str(getattr(function, "__qualname__", type(function).__name__))
     module = getattr(function, "__module__", None)
-    if module in (None, "__main__") or "<" in name:
-        return str(name.rpartition("<locals>.")[2])
+    if module in (None, "__main__") or "<" in name or _leads_elsewhere(module, name, function):
+        return f"<{name.rpartition('<locals>.')[2].strip('<>')}>"
     return f"{module}:{name}"
+
+
+def _leads_elsewhere(module: str, name: str, function: Callable[..., Any]) -> bool:
+    """Whether a name leads to something else than a function, or the formula made of it.
+
+    While its decorator runs it leads to nothing yet, or to what a reload is about to replace.
+    """
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return not (found is None or found is function or isinstance(found, LossSpec))
 
 
 def _described(function: Callable[..., Any]) -> str:
@@ -192,7 +237,7 @@ def _described(function: Callable[..., Any]) -> str:
     return lines[0] if lines else "written by the user"
 
 
-def _probed(derived: Derived, classes: int = 3) -> int:
+def _probed(derived: Derived, classes: int = _ORDINARY_CLASSES) -> int:
     """Evaluate ordinary rows, so that faults are told at once; returns the number of classes."""
     kind = derived.function.target
     logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
@@ -201,10 +246,11 @@ def _probed(derived: Derived, classes: int = 3) -> int:
         found = [derived.exact_row(*row) for row in rows]
         with np.errstate(all="ignore"):
             derived.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
-    except ClassCountError as error:
-        if error.needed == classes or classes != 3:
+    except FormulaError as error:
+        needed = error.needed if isinstance(error, ClassCountError) else 0
+        if classes != _ORDINARY_CLASSES or needed > _MOST_CLASSES:
             raise
-        return _probed(derived, error.needed)
+        return _probed_otherwise(derived, (needed,) if needed else _OTHER_COUNTS, error)
     if all(one is None for one in found):
         raise FormulaError(
             f"formula {derived.function.name}: has no finite value with a derivative for ordinary "
@@ -214,26 +260,51 @@ def _probed(derived: Derived, classes: int = 3) -> int:
     return classes
 
 
+def _probed_otherwise(derived: Derived, counts: Sequence[int], refusal: FormulaError) -> int:
+    """The first of some class counts that the formula takes.
+
+    Raises:
+        FormulaError: it takes none; what it said of the ordinary one, or of the only other.
+    """
+    for classes in counts:
+        try:
+            return _probed(derived, classes)
+        except FormulaError as error:
+            refusal = error if len(counts) == 1 else refusal
+    raise refusal
+
+
 def _masks(derived: Derived, classes: int) -> bool:
-    """Whether leaving a class out is the limit of the formula as the class's logit falls."""
+    """Whether leaving a class out is the limit of the formula as the class's logit falls.
+
+    Every class is left out in turn, for a formula may name one by its index.
+    """
     if classes < 2:
         return False
     kind = derived.function.target
     logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
-    columns = np.where(targets.labels == 0, classes - 1, 0)
-    logits[np.arange(_PROBED_ROWS), columns] = -np.inf
-    targets = kinds.targets_of(kind, logits, targets.labels)
-    for row, column, weights in zip(
-        logits.astype(np.float64), columns, targets.weights, strict=True
-    ):
-        try:
-            without = derived.exact_row(row, weights)
-            for logit in _FAR_BELOW:
-                row[column] = logit
-                if not _agree(without, derived.exact_row(row, weights)):
-                    return False
-        except FormulaError:
-            return False
+    for column in np.unique(np.linspace(0, classes - 1, _LEFT_OUT).astype(int)):
+        for row, label in zip(logits.astype(np.float64), targets.labels, strict=True):
+            if label != column and not _falls_out(derived, row, int(label), int(column)):
+                return False
+    return True
+
+
+def _falls_out(derived: Derived, row: NDArray[np.float64], label: int, column: int) -> bool:
+    """Whether a row without a class is the limit of the row."""
+    given = row.astype(np.float32)[None]
+    given[0, column] = -np.inf
+    labels = np.array([label])
+    weights = kinds.targets_of(derived.function.target, given, labels).weights[0]
+    try:
+        without = derived.exact_row(given[0].astype(np.float64), weights)
+        for logit in _FAR_BELOW:
+            there = row.copy()
+            there[column] = logit
+            if not _agree(without, derived.exact_row(there, weights)):
+                return False
+    except FormulaError:
+        return False
     return True
 
 

@@ -1,12 +1,16 @@
 """Losses of a whole batch: a row's loss, summed or averaged, with or without sample weights.
 
-    mean = (1/N) sum_i loss_i,   sum = sum_i loss_i,   weighted mean = (1/N) sum_i w_i loss_i
+    mean = (1/N) sum_i loss_i,   sum = sum_i loss_i,   weighted mean = (1/N) sum_i w_i loss_i,
+    mean with sample weight = sum_i w_i loss_i / sum_i w_i
 
-and the gradient of row i is that of its own loss times 1/N, 1 or w_i/N.
+and the gradient of row i is that of its own loss times 1/N, 1, w_i/N or w_i / sum_i w_i. The
+weights w_i are those of `sample_weights`. The third is Keras's ``sum_over_batch_size`` with sample
+weights, the fourth its ``mean_with_sample_weight``, the mean in which the weights sum to 1.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,6 +20,7 @@ import numpy as np
 from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
 from lossfuzz.harness.losses.cross_entropy import ONE_HOT_CROSS_ENTROPY
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.spelling import unknown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,17 +30,59 @@ if TYPE_CHECKING:
 MEAN = "mean"
 SUM = "sum"
 WEIGHTED_MEAN = "weighted mean"
+MEAN_WITH_SAMPLE_WEIGHT = "mean with sample weight"
 
 REDUCTIONS: dict[str, str] = {
     MEAN: "(1/N) sum_i",
     SUM: "sum_i",
     WEIGHTED_MEAN: "(1/N) sum_i w_i",
+    MEAN_WITH_SAMPLE_WEIGHT: "(1 / sum_i w_i) sum_i w_i",
 }
 """Every reduction with its formula."""
 
+WEIGHTED = (WEIGHTED_MEAN, MEAN_WITH_SAMPLE_WEIGHT)
+"""The reductions in which rows have the weights of `sample_weights`."""
+
+_OTHER_NAMES = {
+    "normalised weighted mean": MEAN_WITH_SAMPLE_WEIGHT,
+    "normalized weighted mean": MEAN_WITH_SAMPLE_WEIGHT,
+    "sum over batch size": MEAN,
+}
+"""What reductions are called elsewhere."""
+
+
+def reduction_named(name: str) -> str:
+    """The reduction of that name, whatever stands between its words: ``weighted-mean``.
+
+    Raises:
+        ValueError: there is none; the message lists those that there are.
+    """
+    plain = " ".join(re.split(r"[^a-z]+", name.lower().strip()))
+    if plain in REDUCTIONS:
+        return plain
+    if plain in _OTHER_NAMES:
+        return _OTHER_NAMES[plain]
+    raise ValueError(unknown("reduction", name, REDUCTIONS, _OTHER_NAMES))
+
 
 def sample_weights(rows: int) -> NDArray[np.float64]:
-    """The weights of a batch's rows: 1/4, 2/4, ... 8/4, and again."""
+    """The weights of a batch's rows in weighted reductions: 1/4, 2/4, ... 8/4, and again.
+
+    Row i, counted from 0 in the order of ``tf.reshape(labels, [-1])``, weighs (i % 8 + 1) / 4. A
+    loss of three parameters ``(logits, labels, sample_weight)`` is given them, in the logits'
+    dtype and the labels' shape; any other loss makes them by this function.
+
+    Args:
+        rows: how many rows the batch has.
+
+    Returns:
+        Shape ``[rows]``.
+
+    Raises:
+        ValueError: the number of rows is negative.
+    """
+    if rows < 0:
+        raise ValueError(f"expected 0 rows or more, got {rows}")
     return np.asarray((np.arange(rows) % 8 + 1) / 4, np.float64)
 
 
@@ -49,7 +96,7 @@ def row_factors(reduction: str, rows: int) -> NDArray[np.float64]:
     return shares / count
 
 
-def row_shares(reduction: str, rows: int) -> tuple[NDArray[np.float64], int]:
+def row_shares(reduction: str, rows: int) -> tuple[NDArray[np.float64], float]:
     """The same as a quotient: each row's weight, shape ``[rows]``, and what all are divided by.
 
     Raises:
@@ -61,6 +108,9 @@ def row_shares(reduction: str, rows: int) -> tuple[NDArray[np.float64], int]:
         return np.ones(rows), 1
     if reduction == WEIGHTED_MEAN:
         return sample_weights(rows), rows
+    if reduction == MEAN_WITH_SAMPLE_WEIGHT:
+        weights = sample_weights(rows)
+        return weights, float(weights.sum())
     raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
 
 
@@ -70,6 +120,8 @@ def suffix(reduction: str) -> str:
 
 
 def _smallest_weight(reduction: str, rows: int) -> float:
+    if reduction == MEAN_WITH_SAMPLE_WEIGHT:
+        return float(row_factors(reduction, rows).min()) * rows
     return float(sample_weights(rows).min()) if reduction == WEIGHTED_MEAN else 1.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, r
 from lossfuzz.harness.losses.reduced import REDUCTIONS, suffix
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.spec import LossSpec
+from lossfuzz.harness.spelling import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +51,25 @@ ALIASES: dict[str, LossSpec] = {
 """Short names beside the slugs of the full ones; focal losses with gamma 2."""
 
 
+ELSEWHERE: dict[str, str] = {
+    "sparse_categorical_crossentropy": "softmax-cross-entropy",
+    "categorical_crossentropy": "categorical-cross-entropy",
+    "binary_crossentropy": "sigmoid-cross-entropy",
+    "categorical_focal_crossentropy": "categorical-focal",
+    "binary_focal_crossentropy": "binary-focal",
+    "categorical_generalized_cross_entropy": "generalised-cross-entropy",
+    "kld": "kl-divergence",
+    "KLDivergence": "kl-divergence",
+    "kullback_leibler_divergence": "kl-divergence",
+    "sparse_softmax_cross_entropy_with_logits": "softmax-cross-entropy",
+    "softmax_cross_entropy_with_logits": "categorical-cross-entropy",
+    "sigmoid_cross_entropy_with_logits": "sigmoid-cross-entropy",
+    "weighted_cross_entropy_with_logits": "weighted-binary-cross-entropy",
+    "reduce_logsumexp": "logsumexp",
+}
+"""What Keras and TensorFlow call some losses, on probabilities or logits; no names here."""
+
+
 def slug(name: str) -> str:
     """A name in lower case, whatever is no letter, digit, dot or slash replaced by ``-``."""
     return re.sub(r"[^a-z0-9./]+", "-", name.lower()).strip("-")
@@ -56,7 +77,7 @@ def slug(name: str) -> str:
 
 def _plain(name: str) -> str:
     """A name by which it is found whatever stands between its words and numbers."""
-    return "" if ":" in name else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return "" if set(":<") & set(name) else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 _ROW_SLUGS: dict[str, LossSpec] = {
@@ -66,6 +87,13 @@ _ROW_SLUGS: dict[str, LossSpec] = {
         *ALIASES.items(),
     )
 }
+
+
+def is_built_in(name: str, loss: LossSpec | None = None) -> bool:
+    """Whether a name is one of our losses' own, and that loss the given one, if one is given."""
+    found = next((one for one in LOSSES if one.name == name), None)
+    found = found or _ROW_SLUGS.get(_plain(name)) or _in_table(name)
+    return found is not None and (loss is None or found is loss)
 
 
 def loss_named(name: str) -> LossSpec:
@@ -87,7 +115,8 @@ def loss_named(name: str) -> LossSpec:
             base = _row_loss(stem) if stem != name else None
             if base is not None and base.reduction is None:
                 return reduced.reduced(base, reduction)
-    raise ValueError(f"unknown loss {name!r}; known losses: {_known()}")
+    known = (*(loss.name for loss in LOSSES), *ALIASES, *map(slug, (one.name for one in LOSSES)))
+    raise ValueError(unknown("loss", name, known, ELSEWHERE, _known()))
 
 
 def losses_matching(patterns: Iterable[str]) -> list[LossSpec]:
@@ -128,13 +157,15 @@ def _named_by(pattern: str) -> LossSpec:
 def _known() -> str:
     names = "; ".join(loss.name for loss in LOSSES)
     return (
-        f"{names}; or in short {', '.join(ALIASES)}; with -mean, -sum or -weighted-mean for a "
+        f"{names}; or in short {', '.join(ALIASES)}; with -mean, -sum, -weighted-mean or "
+        "-mean-with-sample-weight for a "
         "whole batch's; or package.module:formula"
     )
 
 
 def _in_table(name: str) -> LossSpec | None:
-    return next((loss for loss in LOSSES if _plain(name) == _plain(loss.name)), None)
+    plain = _plain(name)
+    return next((loss for loss in LOSSES if plain and plain == _plain(loss.name)), None)
 
 
 def _row_loss(name: str) -> LossSpec | None:
@@ -167,7 +198,10 @@ def _formula_named(name: str) -> LossSpec | None:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"unknown loss {name!r}: {error}") from None
     if isinstance(found, LossSpec):
-        return found
+        if found.derived is None or found.reduction is not None or found.name == name:
+            return found
+        # by this name another process finds it, options and all
+        return FORMULAS.add(name, replace(found, name=name), found)
     if not callable(found):
         raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
             f"{name!r} is a {type(found).__name__}, expected a formula: a function "

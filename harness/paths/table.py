@@ -13,6 +13,7 @@ from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
 from lossfuzz.harness.paths.models import model_paths
 from lossfuzz.harness.paths.own import own_path_named
 from lossfuzz.harness.paths.path import LossPath
+from lossfuzz.harness.spelling import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +45,8 @@ def paths_matching(patterns: Iterable[str], table: tuple[LossPath, ...] = PATHS)
             continue
         matching = {path.name for path in table if fnmatchcase(path.name, pattern)}
         if not matching:
-            known = ", ".join(path.name for path in table)
-            raise ValueError(
-                f"unknown path {pattern!r}; known paths: {known} (shell patterns work: 'keras/*')"
-            )
+            told = unknown("path", pattern, [path.name for path in table])
+            raise ValueError(f"{told} (shell patterns work: 'keras/*')")
         chosen |= matching
     return [path for path in table if path.name in chosen] + others
 

@@ -45,6 +45,7 @@ def merged(store: Store, plan: Plan) -> RunResult:
         cells=list(cells.values()),
         worst=[small.get(finding_key(finding), finding) for finding in worst],
         causes=causes_of(cells.values(), small),
+        notes=tuple(store.fact("notes") or ()),
         interrupted=not store.fact("complete"),
         reference_rows=rows,
         seconds=store.fact("seconds") or {},

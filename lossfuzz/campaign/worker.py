@@ -78,7 +78,7 @@ class _Worker:
 
         start_tensorflow(logical_cpus=logical_cpus)
         self._plan = Plan.from_json(plan)
-        self._measuring = Measuring(self._announce, pythons)
+        self._measuring = Measuring(self._announce, pythons, self._plan.shapes)
         return {}
 
     def _describe(self, devices: list[str], pythons: list[str]) -> dict[str, Any]:

@@ -17,8 +17,11 @@ from lossfuzz.commands.choices import make_writable
 from lossfuzz.commands.console import told_progress
 from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
+from lossfuzz.fitting import Fitted, RefusedLossError, fitted
+from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.harness.subjects.process import SubjectError, program_path
 from lossfuzz.plan import Plan
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
     import argparse
@@ -33,12 +36,15 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
         UsageError: the folder holds one already, an interpreter is missing, or TensorFlow cannot
             be started.
         AuditError: the exact reference was found wrong.
+        RefusedLossError: an own loss of the plan cannot be measured.
     """
     try:  # workers run in another folder, and so may whoever goes on with the campaign
         programs = [program_path(str(python)) for python in options.python or ()]
     except SubjectError as error:
         raise UsageError(str(error)) from None
-    store = Store.create(options.out, plan.to_json())
+    fit = _fitted(plan, options)
+    store = Store.create(options.out, fit.plan.to_json())
+    store.keep("notes", list(fit.notes))
     store.keep("logical_cpus", options.logical_cpus)
     store.keep("programs", programs)
     try:
@@ -51,6 +57,18 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
 
 class _ImpossibleError(UsageError):
     """A campaign asks for what this machine cannot give, now or later."""
+
+
+def _fitted(plan: Plan, options: argparse.Namespace) -> Fitted:
+    """The plan on the shapes that its own losses take; workers learn these from it."""
+    if not any(path.own for path in plan.paths):
+        return Fitted(plan=plan)
+    tf = start_tensorflow(logical_cpus=options.logical_cpus)
+    device = device_named(tf, plan.devices[0]) if plan.devices else devices(tf)[0]
+    fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=device)
+    if fit.refusal:
+        raise RefusedLossError(fit.refusal)
+    return fit
 
 
 def resume_command(options: argparse.Namespace) -> int:

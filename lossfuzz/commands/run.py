@@ -21,9 +21,11 @@ from lossfuzz.commands.console import told_progress, wide_console
 from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
 from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
+from lossfuzz.fitting import RefusedLossError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
+from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.reports import assertion, html, markdown, tables, terminal
 from lossfuzz.running import run
@@ -54,6 +56,7 @@ def run_command(options: argparse.Namespace) -> int:
         options.workers = 1
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
+    existed = options.out.exists()
     make_writable(options.out)
     with ended_by_signals() as ending:
         try:
@@ -61,7 +64,10 @@ def run_command(options: argparse.Namespace) -> int:
                 result = _run_with_progress(plan, options)
             else:
                 result = campaign.start(plan, options)
-        except BackendError as error:
+        except (BackendError, FormulaError, RefusedLossError) as error:
+            if not existed:
+                with contextlib.suppress(OSError):  # something was written there
+                    options.out.rmdir()
             raise UsageError(str(error)) from None
         except AuditError as error:
             print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
@@ -89,6 +95,8 @@ def show_and_write(
         console.print(tables.verdict(result), highlight=False)
     else:
         terminal.show(result, console)
+    for note in result.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
     console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
     if result.interrupted:
         console.print("interrupted: the figures are of what was measured until then")

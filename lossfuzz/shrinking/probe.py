@@ -15,6 +15,7 @@ from lossfuzz.harness.findings import DEFECT, Finding
 from lossfuzz.harness.growth import Growth, growth_of
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import outcome_of, refusal_of
+from lossfuzz.harness.trial import Trial
 from lossfuzz.shrinking.rows import batch_of
 
 if TYPE_CHECKING:
@@ -79,15 +80,17 @@ class Probe:
         self.alone = False
         self.least = 0.0
         self._growth: Growth | None = None
+        self._trial = Trial(runner)
 
     def keep_error_of(self, row: Row) -> bool:
         """Let only rows count that keep a share of a row's error; returns whether it shows itself.
 
         So shrinking does not end with the tamest row that is still beyond the bound.
         """
-        if self._finding.kind == kinds.REFUSAL:
+        size = self.rows_for(row.classes)
+        if self._finding.kind == kinds.REFUSAL or not size:
             return True
-        outcome = self._outcome(self._batch([row], batch_rows(row.classes)))
+        outcome = self._outcome(self._batch([row], size))
         if outcome is None:
             return False
         shown = self.flags(outcome)
@@ -104,6 +107,18 @@ class Probe:
             return np.broadcast_to(loss, measured.judged.shape)
         return gradient if self._finding.kind in _OF_THE_GRADIENT else np.maximum(loss, gradient)
 
+    def rows_for(self, classes: int) -> int:
+        """Rows of batches of so many classes; 0 if loss or formula takes none of that size.
+
+        A user's loss may take one number of classes only, or of rows; what it refuses at another
+        one is no finding.
+        """
+        size = batch_rows(classes)
+        if not self._runner.cell.path.own:
+            return size
+        whole = math.prod(self._finding.recipe.get("shape", (size,))[:-1])
+        return next((rows for rows in (size, whole) if self._trial.takes((rows, classes))), 0)
+
     def first(self, rows: Sequence[Row]) -> Row | None:
         """The first of some rows that shows it; None if none does.
 
@@ -115,9 +130,11 @@ class Probe:
         """
         if not rows:
             return None
+        if not self.rows_for(rows[0].classes):
+            return None
         if self.alone:
             return next((row for row in rows[:_ALONE] if self.record(row) is not None), None)
-        size = batch_rows(rows[0].classes)
+        size = self.rows_for(rows[0].classes)
         for start in range(0, len(rows), size):
             part = list(rows[start : start + size])
             showing = self.showing(self._batch(part, size))
@@ -137,7 +154,10 @@ class Probe:
     def record(self, row: Row, copies: int | None = None) -> Finding | None:
         """The finding of a row that shows it alone, in a batch of copies; else None."""
         reduced = self._runner.cell.path.loss.reduction is not None
-        size = batch_rows(row.classes) if copies is None else copies
+        size = self.rows_for(row.classes) if copies is None else copies
+        own = self._runner.cell.path.own
+        if not size or (own and not self._trial.takes((size, row.classes))):
+            return None
         prepared = self._batch([row], size)
         if self._finding.kind == kinds.REFUSAL:
             message = self._refusal(prepared)

@@ -12,7 +12,7 @@ from lossfuzz.harness.regions import region_of
 from lossfuzz.shrinking.copies import shrunk_to_copies
 from lossfuzz.shrinking.gathered import FEW_NUMBERS, LONG, gathered_rows
 from lossfuzz.shrinking.library import library_batches
-from lossfuzz.shrinking.probe import Probe, SpentError, batch_rows
+from lossfuzz.shrinking.probe import Probe, SpentError
 from lossfuzz.shrinking.rows import row_of
 from lossfuzz.shrinking.selections import rows_of_classes
 from lossfuzz.shrinking.simplicity import simplicity
@@ -150,7 +150,9 @@ class _Search:
         for classes in _counts(loss):
             if classes > row.classes:
                 return
-            size = batch_rows(classes)
+            size = self._probe.rows_for(classes)
+            if not size:
+                continue
             for rows, regions, prepared in library_batches(loss, self._format, classes, size):
                 wanted = [place == region for place in regions]
                 if not any(wanted) or not self._is_simpler(rows[wanted.index(True)]):

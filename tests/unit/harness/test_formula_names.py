@@ -132,7 +132,10 @@ def test_a_formula_that_cannot_be_imported_is_known_in_its_process():
         ("my_losses:missing", "unknown loss 'my_losses:missing': module 'my_losses' has no attri"),
         ("no_such_module:f", "unknown loss 'no_such_module:f': No module named 'no_such_module'"),
         ("my_losses:NUMBER", "'my_losses:NUMBER' is a int, expected a formula"),
-        ("softmax-cross-entropy-median", "unknown loss 'softmax-cross-entropy-median'; known lo"),
+        (
+            "softmax-cross-entropy-median",
+            "unknown loss 'softmax-cross-entropy-median'; did you mean 'softmax-cross-entropy' or",
+        ),
         ("softmax-cross-entropy-mean-sum", "unknown loss"),
     ],
 )

@@ -1,0 +1,76 @@
+"""Fitting a plan to the users' own losses in it: to the shapes that they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.execution import CellRunner
+from lossfuzz.harness.fit import fit_of
+from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.trial import Trial
+
+if TYPE_CHECKING:
+    from lossfuzz.harness.paths.path import LossPath
+    from lossfuzz.plan import Plan
+
+
+class RefusedLossError(ValueError):
+    """A user's own loss cannot be measured as it was given; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A plan, with what was found out.
+
+    Attributes:
+        plan: on the shapes that its own losses take.
+        notes: what was found out of them, a sentence each.
+        refused: a cell of a loss that cannot be measured; None if all can.
+        refusal: why; empty if there is none.
+    """
+
+    plan: Plan
+    notes: tuple[str, ...] = ()
+    refused: Cell | None = None
+    refusal: str = ""
+
+
+def fitted(plan: Plan, *, chosen: bool, device: str) -> Fitted:
+    """Try the own losses of a plan on its shapes, in one format and one mode.
+
+    Args:
+        plan: with own losses or without.
+        chosen: whether the user chose its shapes.
+        device: of TensorFlow, which has been started.
+
+    Raises:
+        ValueError: a shape is none.
+    """
+    for shape in plan.shapes:
+        if len(shape) < 2 or min(shape) < 1:
+            raise ValueError(f"expected a shape [..., rows, classes] of 1 or more, got {shape}")
+    notes: list[str] = []
+    for path in plan.paths:
+        if not path.own:
+            continue
+        trial = _trial(path, plan, device)
+        fit = fit_of(trial, plan.shapes, chosen=chosen)
+        if fit.refusal:
+            cell = trial.runner.cell
+            return Fitted(plan=plan, notes=tuple(notes), refused=cell, refusal=fit.refusal)
+        notes += fit.notes
+        plan = replace(plan, shapes=fit.shapes)
+    return Fitted(plan=plan, notes=tuple(notes))
+
+
+def _trial(path: LossPath, plan: Plan, device: str) -> Trial:
+    """Of the first format that the loss takes: float32 is tried first, since it rounds least."""
+    mode = "eager" if "eager" in plan.modes else plan.modes[0]
+    trials = [
+        Trial(CellRunner(Cell(path=path, format=fmt, mode=mode, device=device)))
+        for fmt in sorted(plan.formats, key=lambda fmt: fmt is not BINARY32)
+    ]
+    taking = (one for one in trials if any(map(one.takes, plan.shapes)))
+    return next(taking, trials[0])
