@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from lossfuzz import memory
 from lossfuzz.cli import main
 from lossfuzz.commands import cliffs as cliffs_commands
 from lossfuzz.commands import compare as compare_commands
@@ -15,12 +16,14 @@ from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.cliffs import ONE_LOSES, ZERO_LOSES, CellCliffs, Cliff, Edge
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.memory import Footprint
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.results import CellResult, RunResult
 from lossfuzz.harness.routes import Route
 from lossfuzz.harness.summary import Summary
 from lossfuzz.reports import terminal
 from lossfuzz.reports.grid import Column, Line, show
+from lossfuzz.reports.memory import CellCost
 
 WIDTHS = (80, 100, 120, 140, 176)
 
@@ -109,6 +112,28 @@ def test_every_path_is_fully_readable_in_a_comparison(width, monkeypatch):
     for path in PATHS:
         assert path.name in text
     assert "saturation" in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_path_is_fully_readable_in_the_table_of_costs(width, monkeypatch, capsys):
+    costs = [
+        CellCost(
+            cell=one.cell,
+            route="log1p(exp) on logits",
+            footprint=Footprint(forward=3.05, step=6.03, held=1.0, seconds=0.1),
+            unavailable=None,
+            relative_time=2.67,
+        )
+        for one in results().cells
+    ]
+    monkeypatch.setattr(memory, "costs", lambda *_: iter(costs))
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["memory"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    for path in PATHS:
+        assert path.name in text
+    assert "6.03 x" in text
 
 
 COLUMNS = (
