@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.execution import Runner
     from lossfuzz.harness.outcome import Outcome
 
+_MATTERS = 1e-3
 _STEPS = 4.0
 """How many times the growth that could be rounding is asked for."""
 
@@ -80,6 +81,9 @@ def _further(outcome: Outcome, growth: NDArray[np.float64]) -> NDArray[Any]:
     steepness = (gradient**2).sum(axis=1, keepdims=True)
     safe = np.where(steepness > 0, steepness, 1.0)
     step = gradient * growth[:, None] / safe
+    # whole numbers are easier to read, and classes that hardly matter stay where they are
+    far = np.abs(gradient) >= _MATTERS * np.abs(gradient).max(axis=1, keepdims=True)
+    step = np.where(far, np.copysign(np.ceil(np.abs(step)), step), 0.0)
     moved = np.clip(rows + np.nan_to_num(step), -fmt.largest_finite, fmt.largest_finite)
     kept = np.where(np.isfinite(rows), moved, rows)
     return fmt.cast(kept)

@@ -92,7 +92,9 @@ class Outcome:
             observed_gradient=_floats(observed.gradient[row]),
             exact_gradient=_floats(prepared.reference.gradient[row]),
             ulp_error=max(_at(measured.loss_ulp, row), _at(measured.gradient_ulp, row)),
-            mixed_error=max(_at(measured.loss_mixed, row), _at(measured.gradient_mixed, row)),
+            mixed_error=math.inf
+            if row in self.kinks
+            else max(_at(measured.loss_mixed, row), _at(measured.gradient_mixed, row)),
             bound=float(measured.bound),
         )
 

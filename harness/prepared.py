@@ -10,7 +10,7 @@ import numpy as np
 from lossfuzz.harness.conditions import Conditions, conditions_of
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import Targets, targets_of
-from lossfuzz.harness.reference.enclosed import has_exact_value
+from lossfuzz.harness.reference.enclosed import finite_rows, has_exact_value
 from lossfuzz.harness.reference.oracle import reduced_reference, row_reference
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ def inputs_of(
     labels: NDArray[np.integer[Any]],
     kind: str,
     loss: LossSpec | None = None,
+    *,
+    masks: bool | None = None,
+    needs_mass: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What a path is given of a batch of a recipe: logits, and targets as `Targets.fed` has them.
 
@@ -126,11 +129,17 @@ def inputs_of(
         labels: shape ``[...]``.
         kind: of target, of `targets.KINDS`.
         loss: a reduced one, for which rows without an exact value are replaced.
+        masks: of a user's own loss of each row, for which they are replaced too: whether -inf
+            takes a class out; None of other losses.
+        needs_mass: of a user's own loss, as `LossSpec` has it.
     """
     rows = logits.reshape(-1, logits.shape[-1])
     targets = targets_of(kind, rows, labels.reshape(-1))
     if loss is not None:
         rows, targets = _with_exact_values(rows, targets, loss)
+    elif masks is not None:
+        chosen = _replacing(finite_rows(rows, targets, masks=masks, needs_mass=needs_mass))
+        rows, targets = rows[chosen], targets.take(chosen)
     return rows.reshape(logits.shape), targets.fed(logits.shape, logits.dtype)
 
 

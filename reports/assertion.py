@@ -11,7 +11,13 @@ from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses.reduced import WEIGHTED, sample_weights
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports.loss_source import loss_source, written_name
-from lossfuzz.reports.snippet import LONGEST_SCRIPT, shown_classes, snippet
+from lossfuzz.reports.snippet import (
+    LONGEST_SCRIPT,
+    ON_A_KINK,
+    is_on_a_kink,
+    shown_classes,
+    snippet,
+)
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
@@ -39,7 +45,7 @@ def failure(
     name = written_name(path)
     lines = [
         f"{name} does not compute {finding.loss}: {finding.kind} in {_where(finding)}",
-        f"  ({KINDS[finding.kind]})",
+        f"  ({_meaning(finding)})",
         *_figures(finding),
     ]
     if others:
@@ -105,17 +111,35 @@ def _figures(finding: Finding) -> list[str]:
     exact_loss = proved_text(finding.exact_loss)
     exact = finding.exact_gradient
     told = _components(finding, finding.observed_gradient)
+    exactly = ON_A_KINK if is_on_a_kink(finding) else _components(finding, exact, proved_text)
+    above = "" if finding.upstream == 1 else f" for a gradient of {finding.upstream:g} from above"
     return [
         *lines,
         f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {exact_loss}",
-        f"  gradient  is {told},",
-        f"     exactly   {_components(finding, exact, proved_text)}",
+        *_further(finding),
+        f"  gradient  is {told}{above},",
+        f"     exactly   {exactly}",
         (
             f"  error     {finding.ulp_error:.3g} ULP of {_units(finding)}; "
             f"{finding.mixed_error:.3g} u, where rounding explains "
             f"{finding.bound:.3g} u (u = {format_named(finding.format).unit_roundoff:.2g})"
         ),
     ]
+
+
+def _meaning(finding: Finding) -> str:
+    if is_on_a_kink(finding):
+        return "NaN on a kink, where every number between the one-sided derivatives is right"
+    return KINDS[finding.kind]
+
+
+def _further(finding: Finding) -> list[str]:
+    """Of a saturation: where else the loss is the same, and what it should be there."""
+    if not finding.further:
+        return []
+    logits = numbers(finding.further, finding.label)
+    exact = proved_text(finding.further_exact_loss)
+    return [f"            and is the same at {logits}, whose exact value is {exact}"]
 
 
 def _beside(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +72,12 @@ print("gradient", {gradient}, " exact:", {exact_gradient})
 """
 
 
+_FURTHER = """\
+further = tf.constant([{logits}], tf.{format})
+print("further ", float(tf.reshape(step(further, labels)[0], [-1])[0]), " exact:", {exact_loss})
+"""
+
+
 def snippet(finding: Finding, *, bound: bool = False) -> str:
     """The script for one finding; it prints what is beside what should be.
 
@@ -90,6 +97,9 @@ def snippet(finding: Finding, *, bound: bool = False) -> str:
         printed = f"[float(g) for g in {gradient}[{row}]]"
     else:
         printed = f"[float({gradient}[{row}, k]) for k in {told}]"
+    exact_gradient = listed([proved(exact[k]) for k in told])
+    if is_on_a_kink(finding):
+        exact_gradient = quoted(f"{ON_A_KINK}")
     return (
         imports(finding, bound=bound)
         + (_from_recipe(finding, path.loss) if needs_recipe(finding) else inputs(finding))
@@ -98,8 +108,29 @@ def snippet(finding: Finding, *, bound: bool = False) -> str:
             loss_row=0 if path.loss.reduction is not None else row,
             exact_loss=literal(proved(finding.exact_loss)),
             gradient=printed,
-            exact_gradient=listed([proved(exact[k]) for k in told]),
+            exact_gradient=exact_gradient,
         )
+        + _further(finding)
+    )
+
+
+ON_A_KINK = "any number between the one-sided derivatives, for the row lies on a kink"
+"""What is said in place of an exact gradient that there is none of."""
+
+
+def is_on_a_kink(finding: Finding) -> bool:
+    """Whether its row has an exact loss and no derivative."""
+    return math.isfinite(finding.exact_loss) and any(map(math.isnan, finding.exact_gradient))
+
+
+def _further(finding: Finding) -> str:
+    """The row that shows that a loss has stopped: its loss is the same, its exact loss larger."""
+    if not finding.further or finding.batch_rows > 1:
+        return ""
+    return _FURTHER.format(
+        logits=listed(finding.further),
+        format=format_named(finding.format).dtype_name,
+        exact_loss=literal(proved(finding.further_exact_loss)),
     )
 
 
@@ -212,8 +243,10 @@ def _from_recipe(finding: Finding, loss: LossSpec) -> str:
             f"{row}\n"
         )
     reduced = f", loss_named({quoted(finding.loss)})" if loss.reduction is not None else ""
+    own = f", masks={loss.masks}" if path_named(finding.path).own and not reduced else ""
+    own += ", needs_mass=True" if own and loss.needs_mass else ""
     code = _FROM_RECIPE.format(
-        recipe=finding.recipe, target=quoted(loss.target), loss=reduced, rest=rest
+        recipe=finding.recipe, target=quoted(loss.target), loss=reduced or own, rest=rest
     )
     unneeded = "from lossfuzz.harness.losses.table import loss_named\n"
     return code if reduced else code.replace(unneeded, "")

@@ -73,6 +73,34 @@ def exact_row(
     return None
 
 
+def exact_loss(
+    evaluate: Function, logits: NDArray[np.float64], weights: NDArray[np.float64]
+) -> float | None:
+    """The loss alone, to float64, of a row that need not have a derivative; None if it has none.
+
+    Args:
+        evaluate: as `exact_row` has it.
+        logits: shape ``[classes]``, finite numbers.
+        weights: shape ``[classes]``.
+    """
+    columns = list(range(logits.size))
+    for precision in PRECISIONS:
+        with ctx.workprec(precision):
+            sides = []
+            for upper in (False, True):
+                algebra = RowAlgebra(columns, weights.size, upper=upper)
+                values = [arb(value) for value in logits.tolist()]
+                try:
+                    found: Any = evaluate(algebra, algebra.vector(values), weights).value[0]
+                except UndecidedError:
+                    break
+                sides.append(found)
+            if len(sides) == 2 and all(map(is_narrow, sides)):
+                first, second = (float(side.mid()) for side in sides)
+                return first if first == second and math.isfinite(first) else None
+    return None
+
+
 def _balls(
     evaluate: Function,
     values: list[float],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from lossfuzz.harness.formula.exact import exact_row
+from lossfuzz.harness.formula.exact import exact_loss, exact_row
 from lossfuzz.harness.formula.rounding import (
     explained_rounding,
     ordinary_rows,
@@ -80,6 +80,12 @@ class Derived:
     ) -> tuple[float, NDArray[np.float64]] | None:
         """Loss and gradient of one row by Arb, or None where it has no exact value."""
         return exact_row(self.function.over_row, logits, weights)
+
+    def exact_loss(
+        self, logits: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> float | None:
+        """The loss alone of a row that need not have a derivative, by Arb."""
+        return exact_loss(self.function.over_row, logits, weights)
 
     def rounding(
         self, spec: LossSpec, logits: NDArray[Any], targets: Targets, reference: Reference

@@ -50,6 +50,11 @@ class Derived(Protocol):
     ) -> tuple[float, NDArray[np.float64]] | None:
         """Loss and gradient of a row ``[classes]`` that float64 left undecided; None if none."""
 
+    def exact_loss(
+        self, logits: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> float | None:
+        """The loss alone of a row ``[classes]`` that need not have a derivative; None if none."""
+
     def rounding(
         self, spec: LossSpec, logits: NDArray[Any], targets: Targets, reference: Reference
     ) -> ExplainedRounding:

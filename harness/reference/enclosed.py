@@ -40,12 +40,19 @@ _PRECISIONS = (128, 320, 640)
 
 def has_exact_value(spec: LossSpec, logits: NDArray[Any], targets: Targets) -> NDArray[np.bool_]:
     """Which rows have a finite exact loss: see the loss's ``domain``."""
+    return finite_rows(logits, targets, masks=spec.masks, needs_mass=spec.needs_mass)
+
+
+def finite_rows(
+    logits: NDArray[Any], targets: Targets, *, masks: bool, needs_mass: bool
+) -> NDArray[np.bool_]:
+    """The same for a loss of which no more is known; see `LossSpec` for its two properties."""
     wide = logits.astype(np.float64)
     finite = np.isfinite(wide)
-    if not spec.masks:
+    if not masks:
         return np.asarray(finite.all(axis=1))
     judged = (finite | targets.masked).all(axis=1) & finite.any(axis=1)
-    if spec.needs_mass:
+    if needs_mass:
         return np.asarray(judged & finite.all(axis=1))
     return np.asarray(judged & ~(targets.masked & (targets.weights > 0)).any(axis=1))
 

@@ -41,7 +41,7 @@ def whole_batch(finding: Finding, cell: Cell) -> Prepared | None:
     except (TypeError, ValueError, KeyError):
         return None  # rows that no recipe made
     loss, fmt = cell.path.loss, cell.format
-    prepared = prepare(batch.logits, batch.labels, finding.recipe, loss)
+    prepared = prepare(batch.logits, batch.labels, finding.recipe, loss, whole=not cell.path.own)
     rows = prepared.rows
     if not 0 <= finding.row < len(rows) or rows.dtype != fmt.dtype:
         return None

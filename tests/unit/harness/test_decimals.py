@@ -58,7 +58,9 @@ def test_what_is_printed_is_within_half_a_unit_of_its_last_digit(exact, error, d
     assert is_proved(proved_text(known, digits), exact)
 
 
-@pytest.mark.parametrize("loss", [one for one in LOSSES if one.reduction is None], ids=str)
+@pytest.mark.parametrize(
+    "loss", [one for one in LOSSES if one.reduction is None], ids=lambda loss: loss.name
+)
 def test_printed_exact_values_of_every_loss_are_those_of_mpmath(loss):
     numbers = mpmath_numbers(400)
     for family in ("margin_sweep", "large_integers", "offset", "ties"):
