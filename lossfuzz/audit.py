@@ -231,6 +231,8 @@ def with_right_values(finding: Finding) -> Finding:
     classes = len(finding.logits)
     if not 0 < classes <= _WIDE or math.isnan(finding.exact_loss):
         return finding
+    if any(map(math.isnan, finding.exact_gradient)):
+        return finding  # on a kink there is none
     recorded, right, bound = _recorded_and_right(finding)
     right = _with_upstream(right, finding)
     if _outside(recorded, right, np.full(len(right), bound)):
