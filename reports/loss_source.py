@@ -6,20 +6,15 @@ put the loss, which raises until something stands there.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import keyword
-import math
 import sys
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lossfuzz.harness.paths.own import is_importable
-from lossfuzz.reports.literals import literal, quoted
-from lossfuzz.reports.source_text import UntoldError, function_text
+from lossfuzz.reports.literals import quoted
+from lossfuzz.reports.named_values import NamedValues, is_installed, public_name
+from lossfuzz.reports.source_text import UntoldError
 
 if TYPE_CHECKING:
     from lossfuzz.harness.paths.path import LossPath
@@ -30,13 +25,7 @@ CALLED = "own_loss"
 _SCRIPT_NAMES = frozenset(
     {"logits", "labels", "loss", "gradient", "step", "tape", "tf", "row", "mode", "classes"}
 )
-_PUBLIC = (
-    *("keras.losses", "keras.ops", "keras.activations", "keras", "tf_keras.losses", "tf_keras"),
-    *("tensorflow.nn", "tensorflow.math", "tensorflow", "numpy"),
-)
-_ROOTS = {"tensorflow": "tf", "keras": "keras", "tf_keras": "tf_keras", "numpy": "numpy"}
 _LONGEST = 4000
-_MOST_NUMBERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +50,7 @@ class LossSource:
 def loss_source(path: LossPath) -> LossSource:
     """How a script gets the loss of a user's path."""
     loss = path.function
-    public = _public_name(loss) if loss is not None else None
+    public = public_name(loss) if loss is not None else None
     if public is not None:
         return LossSource(code=_root_import(public), called=public)
     written = path.name.partition(" as ")[0] if path.own else path.name
@@ -81,7 +70,7 @@ def written_name(path: LossPath) -> str:
     written = path.name.partition(" as ")[0]
     if path.function is None:
         return written
-    public = _public_name(path.function) or _public_name(type(path.function))
+    public = public_name(path.function) or public_name(type(path.function))
     return public or written
 
 
@@ -94,23 +83,6 @@ def {CALLED}(*_):
 
 def _comment(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text)[:80]
-
-
-def _public_name(value: Any) -> str | None:
-    """``keras.losses.binary_crossentropy`` of a function or class of these packages."""
-    owner = str(getattr(value, "__module__", "") or "").partition(".")[0]
-    if not callable(value) or owner not in _ROOTS:
-        return None
-    for name in _PUBLIC:
-        root, _, rest = name.partition(".")
-        module = sys.modules.get(root)
-        if module is None or root != owner:
-            continue
-        place: Any = vars(module).get(rest) if rest else module
-        for attribute, one in vars(place).items() if isinstance(place, ModuleType) else ():
-            if one is value and not attribute.startswith("_"):
-                return ".".join([_ROOTS[root], *([rest] if rest else []), attribute])
-    return None
 
 
 def _root_import(expression: str) -> str:
@@ -133,16 +105,8 @@ def _imported(module: str, attributes: str) -> LossSource:
             f"    importlib.import_module({quoted(module)}))\n"
         )
     found = sys.modules.get(module)
-    user = "" if found is not None and _is_installed(found) else module
+    user = "" if found is not None and is_installed(found) else module
     return LossSource(code=code, called=called, module=user)
-
-
-def _is_installed(module: ModuleType) -> bool:
-    """Whether a module comes with a package or with Python, and so is found everywhere."""
-    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        return module.__name__ != "__main__"
-    place = getattr(module, "__file__", None) or ""
-    return "site-packages" in place or "dist-packages" in place
 
 
 def _told(loss: Any) -> LossSource:
@@ -151,7 +115,7 @@ def _told(loss: Any) -> LossSource:
     Raises:
         UntoldError: it cannot be had.
     """
-    telling = _Telling()
+    telling = NamedValues()
     text = telling.expression(loss)
     simple = text.isidentifier() and text not in _SCRIPT_NAMES
     lines = [*telling.lines, *([] if simple else [f"{CALLED} = {text}"])]
@@ -165,178 +129,3 @@ def _told(loss: Any) -> LossSource:
     if len(code) > _LONGEST:
         raise UntoldError(f"its source has {len(code)} characters")
     return LossSource(code=code, called=called, quoted=True, module=telling.module)
-
-
-class _Telling:
-    """Lines of code that give names their values.
-
-    Attributes:
-        lines: in the order in which they have to stand.
-        values: each name's value.
-        module: of the user, that was imported.
-    """
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.values: dict[str, Any] = {}
-        self.module = ""
-
-    def bind(self, name: str, value: Any) -> None:
-        """Give a name its value.
-
-        Raises:
-            UntoldError: the name has another value already, or the value cannot be told.
-        """
-        if name in self.values:
-            if self.values[name] is not value:
-                raise UntoldError(f"{name} stands for two values")
-            return
-        if isinstance(value, ModuleType):
-            self.values[name] = value
-            self._import(name, value)
-            return
-        text = self.expression(value)
-        self.values[name] = value
-        if text != name:
-            self.lines.append(f"{name} = {text}")
-
-    def _import(self, name: str, module: ModuleType) -> None:
-        dotted = module.__name__
-        if not _is_installed(module):
-            self.module = dotted
-        if name == "tf" and dotted == "tensorflow":
-            del self.values[name]  # every script has it
-            return
-        self.lines.append(f"import {dotted}" if dotted == name else f"import {dotted} as {name}")
-
-    def expression(self, value: Any) -> str:
-        """A value as an expression; what it needs is added to the lines.
-
-        Raises:
-            UntoldError: it cannot be told.
-        """
-        public = _public_name(value)
-        if public is not None:
-            root = public.partition(".")[0]
-            if root != "tf":
-                self.bind(root, sys.modules[root])
-            return public
-        if isinstance(value, FunctionType):
-            return self._function(value)
-        if isinstance(value, type):
-            return self._imported(value)
-        return self._object(value)
-
-    def _object(self, value: Any) -> str:
-        """What was made of other things by a call that can be written again."""
-        if isinstance(value, functools.partial):
-            self.bind("functools", functools)
-            named = [f"{key}={self.expression(one)}" for key, one in value.keywords.items()]
-            rest = ", ".join([*map(self.expression, value.args), *named])
-            return f"functools.partial({self.expression(value.func)}, {rest})"
-        if isinstance(getattr(value, "python_function", None), FunctionType):
-            return f"tf.function({self.expression(value.python_function)})"
-        if callable(getattr(value, "get_config", None)):
-            return self._configured(value)
-        return self._constant(value)
-
-    def _function(self, value: FunctionType) -> str:
-        module = sys.modules.get(value.__module__)
-        if module is not None and _is_installed(module):
-            return self._imported(value)
-        if any(one is value for one in self.values.values()):
-            return next(name for name, one in self.values.items() if one is value)
-        text = function_text(value, self.expression)
-        if text.name:
-            if text.name in self.values:
-                raise UntoldError(f"{text.name} stands for two values")
-            self.values[text.name] = value
-        for name, used in text.uses.items():
-            if used is not value:
-                self.bind(name, used)
-        if not text.name:
-            return f"({text.code})"
-        self.lines.append(("\n" if self.lines else "") + text.code.rstrip() + "\n")
-        return text.name
-
-    def _imported(self, value: Any) -> str:
-        module, name = value.__module__, value.__qualname__
-        found = getattr(sys.modules.get(module), name, None) if name.isidentifier() else None
-        if found is not value or module == "__main__":
-            raise UntoldError(f"{name} cannot be imported")
-        if module == "builtins":
-            return str(name)
-        if not _is_installed(sys.modules[module]):
-            self.module = module
-        line = f"from {module} import {name}"
-        if line not in self.lines:
-            self.lines.append(line)
-        return str(name)
-
-    def _configured(self, value: Any) -> str:
-        """An object of Keras by its class and its configuration, as far as it is not the default.
-
-        Raises:
-            UntoldError: it has a part that is no plain value.
-        """
-        maker = self.expression(type(value))
-        parameters = inspect.signature(type(value)).parameters
-        given = {
-            key: one
-            for key, one in value.get_config().items()
-            if key in parameters and _differs(one, parameters[key].default)
-        }
-        return (
-            f"{maker}({', '.join(f'{key}={self.expression(one)}' for key, one in given.items())})"
-        )
-
-    def _constant(self, value: Any) -> str:
-        if isinstance(value, bool | int | str | bytes | type(None)):
-            return repr(value)
-        if type(value) is float:
-            return literal(value)
-        if isinstance(value, list | tuple | dict) and type(value) in (list, tuple, dict):
-            return self._collected(value)
-        return self._array(value)
-
-    def _collected(self, value: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> str:
-        if isinstance(value, dict):
-            pairs = (f"{self.expression(k)}: {self.expression(one)}" for k, one in value.items())
-            return "{" + ", ".join(pairs) + "}"
-        inside = ", ".join(map(self.expression, value))
-        if isinstance(value, list):
-            return f"[{inside}]"
-        return f"({inside},)" if value else "()"
-
-    def _array(self, value: Any) -> str:
-        """Arrays, tensors and numbers of NumPy and TensorFlow, and dtypes."""
-        tf: Any = sys.modules.get("tensorflow")
-        if tf is None:
-            raise UntoldError("TensorFlow is not there")
-        if isinstance(value, tf.DType):
-            return f"tf.{value.name}"
-        is_tensor = tf.is_tensor(value) or isinstance(value, tf.Variable)
-        if not is_tensor and not isinstance(value, np.ndarray | np.generic):
-            raise UntoldError(f"a {type(value).__name__} cannot be written as code")
-        try:
-            array = np.asarray(value.numpy() if is_tensor else value)
-        except Exception:  # noqa: BLE001 - whatever a symbolic tensor raises
-            raise UntoldError("a symbolic tensor has no value") from None
-        if array.size > _MOST_NUMBERS or array.dtype.kind not in "fiub" + "V":
-            raise UntoldError(f"an array of {array.size} values of {array.dtype} is too long")
-        if array.dtype.kind in "fV":
-            array = array.astype(np.float64)
-        items = self.expression(array.tolist())
-        if is_tensor:
-            made = f"tf.constant({items}, tf.{tf.as_dtype(value.dtype).name})"
-            return f"tf.Variable({made})" if isinstance(value, tf.Variable) else made
-        self.bind("numpy", sys.modules["numpy"])
-        if isinstance(value, np.generic):
-            return f"numpy.{value.dtype.name}({items})"
-        return f'numpy.array({items}, "{value.dtype.name}")'
-
-
-def _differs(value: Any, default: Any) -> bool:
-    if isinstance(value, float) and math.isnan(value):
-        return True
-    return type(value) is not type(default) or bool(value != default)
