@@ -18,7 +18,7 @@ from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.keras_own import wants_probabilities
 from lossfuzz.harness.paths.own import loss_of
-from lossfuzz.harness.paths.own_call import ONE_FOR_EACH_CLASS
+from lossfuzz.harness.paths.own_call import ONE_AXIS_TOO_MANY, ONE_FOR_EACH_CLASS
 from lossfuzz.harness.ranks import takes_rows_only
 from lossfuzz.harness.trial import try_twice
 from lossfuzz.harness.unreduced import is_of_elements
@@ -138,7 +138,7 @@ class _Fitting:
         refused = [shape for shape in self.shapes if not self.trial.takes(shape)]
         kept = [shape for shape in self.shapes if shape not in refused]
         told = self.trial.refusal(refused[0]) or "" if refused else ""
-        if ONE_FOR_EACH_CLASS in told or not refused:
+        if not refused or ONE_FOR_EACH_CLASS in told or ONE_AXIS_TOO_MANY in told:
             return told  # of one class alone that is no fault, and says nothing
         if self.chosen:
             return f"{told}; {_left_out(refused, kept)}" if kept else ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Loss = Callable[..., Any]
 
 ONE_FOR_EACH_CLASS = "one loss for each class"
+ONE_AXIS_TOO_MANY = "drop the last axis"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _IN_USER_CODE = "in user code:"
 _NODE = re.compile(r"\{\{.*?\}\}\s*| \[Op:\w+\].*$")
@@ -176,7 +177,7 @@ def _advice(got: tuple[int, ...], wanted: tuple[int, ...], logits: tuple[int, ..
     if not got:
         return " (of a mean or a sum over the batch say so: reduction='mean' or --reduction mean)"
     if wanted and got == (*wanted, 1):
-        return " (drop the last axis: keepdims=True leaves one)"
+        return f" ({ONE_AXIS_TOO_MANY}: keepdims=True leaves one)"
     if got == logits:
         return f" ({ONE_FOR_EACH_CLASS}: sum or average over the last axis)"
     return ""

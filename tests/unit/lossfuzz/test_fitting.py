@@ -434,6 +434,16 @@ def test_a_loss_of_elements_that_depends_on_its_place_is_refused():
     assert "one loss for each class" in refused(by_column, "binary-cross-entropy")
 
 
+def test_an_axis_that_is_kept_is_no_loss_of_one_class():
+    import tensorflow as tf
+
+    def kept(logits, labels):
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        return tf.reduce_mean(losses, -1, keepdims=True)
+
+    assert "keepdims=True" in refused(kept, "binary-cross-entropy")
+
+
 # --- the command line ----------------------------------------------------------------------
 
 MODULE = """
