@@ -47,9 +47,19 @@ def shrunk_to_copies(finding: Finding, cell: Cell, probe: Probe) -> Finding:
 
 
 def _first_copies(finding: Finding, cell: Cell, probe: Probe) -> Finding | None:
+    """Copies of a row that show it: as many as the batch has, and then as few as do.
+
+    A row that shows it in fewer copies alone is looked for last.
+    """
     rows = list(_rows(finding, cell))
     most = max(finding.batch_rows, 1)
-    for copies in (*(count for count in _COPIES if count < most), most):
+    fewer = [count for count in _COPIES if count < most]
+    for row in (one for size in (*_SIZES, None) for one in _firsts(rows, size, cell)):
+        found = probe.record(row, most)
+        if found is not None:
+            less = (probe.record(row, count) for count in fewer)
+            return next((one for one in less if one is not None), found)
+    for copies in fewer:
         for size in (*_SIZES, None):
             for row in rows:
                 for one in _of_size(row, size, cell):
@@ -57,6 +67,12 @@ def _first_copies(finding: Finding, cell: Cell, probe: Probe) -> Finding | None:
                     if found is not None:
                         return found
     return None
+
+
+def _firsts(rows: Sequence[Row], size: int | None, cell: Cell) -> Iterator[Row]:
+    """Of each row the simplest of its rows of so many classes."""
+    for row in rows:
+        yield from _of_size(row, size, cell)[:1]
 
 
 def _rows(finding: Finding, cell: Cell) -> Iterator[Row]:
