@@ -310,6 +310,11 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "rows), mean-with-sample-weight (divided by the sum of w); row i, from 0, weighs "
         "(i %% 8 + 1) / 4, see lossfuzz.sample_weights",
     )
+    own.add_argument(
+        "--bounds",
+        metavar="LOW:HIGH",
+        help="the interval that the loss's inputs lie in, such as --bounds=-1:1 for cosines (any)",
+    )
     budget = run.add_argument_group("how much").add_mutually_exclusive_group()
     budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6240)")
     budget.add_argument("--seconds", type=float, help="seconds of measuring, for all cells")
@@ -325,7 +330,12 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "--out", type=Path, default=Path("lossfuzz-report"), help="folder of the report"
     )
     _add_markdown(run)
-    run.add_argument("--strict", action="store_true", help="exit with 1 if any cell has a defect")
+    run.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if any cell has a defect or is not judged, or an own loss's cell "
+        "cannot be run",
+    )
     run.add_argument(
         "--fail-above",
         type=float,

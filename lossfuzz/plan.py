@@ -23,6 +23,10 @@ DEFAULT_ROWS = 6240
 
 DEFAULT_SEARCH = 0.25
 
+MEASURING_SHARE = 0.6
+SHRINKING_ENDS = 0.85
+"""Of a budget in seconds: the share for measuring, and the share by which shrinking ends."""
+
 PATHS_PER_GROUP = 6
 RECIPES_PER_TASK = 48
 """More than the default rows make, so that a default campaign meets no group of cells twice."""

@@ -36,6 +36,8 @@ class CheckRecord:
         better: what is better than in the baseline.
         noise: what is not in the baseline, and too rare on other rows than its to be told.
         compared: whether a baseline was held against it.
+        judged: whether enough rows of every cell have an exact value.
+        left_out: what was not reached or not judged, a sentence each.
         result: all of it as `RunResult.to_json` writes it, if it is to be saved; without its rows
             of many classes, which no comparison needs.
     """
@@ -56,6 +58,8 @@ class CheckRecord:
     better: list[str] = field(default_factory=list)
     noise: list[str] = field(default_factory=list)
     compared: bool = False
+    judged: bool = True
+    left_out: list[str] = field(default_factory=list)
     result: dict[str, Any] | None = None
 
     @classmethod
@@ -68,6 +72,7 @@ class CheckRecord:
             whole: whether to keep all of the result.
         """
         cells = [one.cell for one in result.cells]
+        reached = [one.cell for one in result.cells if one.summary.rows] or cells
         summaries = [one.summary for one in result.cells]
         defects: dict[str, int] = {}
         for one in result.cells:
@@ -78,13 +83,17 @@ class CheckRecord:
         return cls(
             loss=cells[0].path.name.partition(" as ")[0],
             against=cells[0].path.loss.name,
-            formats=list(dict.fromkeys(cell.format.dtype_name for cell in cells)),
-            modes=list(dict.fromkeys(cell.mode for cell in cells)),
+            formats=list(dict.fromkeys(cell.format.dtype_name for cell in reached)),
+            modes=list(dict.fromkeys(cell.mode for cell in reached)),
             devices=list(dict.fromkeys(cell.device for cell in cells)),
             rows=sum(summary.rows for summary in summaries),
             seconds=seconds,
             defects=defects,
-            refused=any(one.unavailable is not None for one in result.cells),
+            refused=any(
+                one.unavailable is not None and not one.was_not_tried for one in result.cells
+            ),
+            judged=all(one.is_judged for one in result.cells if one.summary.rows),
+            left_out=[note for note in result.notes if note.startswith("not ")],
             largest_ulp=_largest(summaries, "ulp"),
             largest_units=_largest(summaries, "mixed"),
             result={**result.to_json(), "worst": [], "causes": []} if whole else None,
@@ -92,7 +101,7 @@ class CheckRecord:
 
     def merge(self, other: CheckRecord) -> None:
         """Add another check of the same loss."""
-        for name in ("formats", "modes", "devices", "known", "worse", "better", "noise"):
+        for name in (*_LISTS, "known", "worse", "better", "noise"):
             getattr(self, name).extend(
                 value for value in getattr(other, name) if value not in getattr(self, name)
             )
@@ -101,6 +110,7 @@ class CheckRecord:
         self.rows += other.rows
         self.seconds += other.seconds
         self.refused |= other.refused
+        self.judged &= other.judged
         self.compared |= other.compared
         self.largest_ulp = max(self.largest_ulp, other.largest_ulp)
         self.largest_units = max(self.largest_units, other.largest_units)
@@ -115,7 +125,7 @@ class CheckRecord:
         parts += [", ".join(unknown)] if unknown else []
         parts += [f"known: {', '.join(self.known)}"] if self.known else []
         parts += ["known: refused"] if self.refused and self.compared else []
-        return "; ".join(parts) or "sound"
+        return "; ".join(parts) or ("sound" if self.judged else "not judged")
 
     @property
     def line(self) -> str:
@@ -125,6 +135,7 @@ class CheckRecord:
         return (
             f"{self.loss} as {self.against}: {self.verdict}; {where}, {amount(self.rows, 'row')}, "
             f"{error if self.rows else 'not measured'}, {self.seconds:.1f} s"
+            + "".join(f"; {note}" for note in self.left_out)
         )
 
     def properties(self) -> list[tuple[str, object]]:
@@ -135,6 +146,9 @@ class CheckRecord:
             ("lossfuzz_rows", self.rows),
             ("lossfuzz_largest_ulp", f"{self.largest_ulp:.3g}"),
         ]
+
+
+_LISTS = ("formats", "modes", "devices", "left_out")
 
 
 def _largest(summaries: Iterable[Any], unit: str) -> float:

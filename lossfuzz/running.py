@@ -17,6 +17,7 @@ from lossfuzz.harness.backend import device_named, devices, start_tensorflow, ve
 from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
 from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
 from lossfuzz.measuring import Measuring
+from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 from lossfuzz.search import Searches
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
@@ -79,8 +80,10 @@ def run(
     campaign.measuring.spend("start", started)
     interrupted = True
     try:
+        campaign.start_budget()
         campaign.measuring.find_routes(campaign.results)
         campaign.measure_all()
+        campaign.ask_policies()
         campaign.shrink_findings()
         campaign.find_cliffs()
         campaign.audit_findings()
@@ -103,7 +106,16 @@ class _Run:
         self.small: dict[str, Finding] = {}
         self._progress, self._keep, self._told = progress, keep, told
         self._next_keep = time.perf_counter() + _FIRST_KEEP_SECONDS
+        self._shrinking_ends = self._deadline = math.inf
         self._batches, self._total = 0, plan.batches() or 0
+
+    def start_budget(self) -> None:
+        """Share the budget in seconds, if that is one: for measuring, shrinking and cliffs."""
+        if self.plan.seconds is not None:
+            now, seconds = time.perf_counter(), self.plan.seconds
+            self.measuring.deadline = now + MEASURING_SHARE * seconds
+            self._shrinking_ends = now + SHRINKING_ENDS * seconds
+            self._deadline = now + seconds
 
     def result(self, *, interrupted: bool) -> RunResult:
         """What was measured so far."""
@@ -141,10 +153,9 @@ class _Run:
 
     def measure_all(self) -> None:
         """Run batches in rounds over the formats, until the budget is spent."""
-        deadline = time.perf_counter() + (self.plan.seconds or math.inf)
         searches = Searches(self.plan, self.results)
         for done, (number, recipe) in enumerate(self._recipes()):
-            if done and time.perf_counter() > deadline:
+            if self.measuring.is_over():
                 break
             self._go_on(f"{recipe.format} {recipe.family}")
             if done % len(self.plan.formats) == 0:
@@ -152,7 +163,7 @@ class _Run:
             self.measuring.measure_batch(recipe, self.results, learn=searches.learn)
             for mutant, results in searches.mutants(recipe.format, number):
                 self.measuring.measure_batch(mutant, results, learn=searches.learn, counted=False)
-                if time.perf_counter() > deadline:
+                if self.measuring.is_over():
                     break
             self._batches = done + 1
 
@@ -168,16 +179,26 @@ class _Run:
         worst = worst_findings(self.results)
         return [self.small.get(finding_key(finding), finding) for finding in worst]
 
+    def ask_policies(self) -> None:
+        """Record what every cell does with logits that have no exact value."""
+        if self.plan.bounds is None:
+            for result in self.results:
+                if result.summary.rows and not self.measuring.is_over():
+                    self.measuring.ask_policy(result, self.plan.shapes[0])
+
     def shrink_findings(self) -> None:
         """Make the worst finding of each kind small, and one of each cause."""
         started = time.perf_counter()
         by_name = {result.cell.name: result for result in self.results}
         for finding in findings_to_shrink(self.results, worst_findings(self.results)):
             self._go_on("shrinking findings")
+            if time.perf_counter() > self._shrinking_ends:
+                break
             result = by_name[finding.cell_name]
             others = self._other_modes(result) if finding.kind == kinds.MODE_DISAGREEMENT else {}
             runner = self.measuring.runner(result)
-            self.small[finding_key(finding)] = made_small(finding, runner, others=others)
+            small = made_small(finding, runner, others=others, deadline=self._shrinking_ends)
+            self.small[finding_key(finding)] = small
         self.measuring.spend("shrink", started)
 
     def find_cliffs(self) -> None:
@@ -185,6 +206,8 @@ class _Run:
         started = time.perf_counter()
         for result in cells_to_walk(self.results):
             self._go_on("walking to cliffs")
+            if time.perf_counter() > self._deadline:
+                break
             find_cliffs(result, self.measuring.runner(result))
         self.measuring.spend("cliffs", started)
 
@@ -203,5 +226,6 @@ class _Run:
         started = time.perf_counter()
         self._go_on("auditing findings")
         kept = [finding for result in self.results for finding in result.findings.values()]
-        self.measuring.reference_rows["audited"] += audit_findings([*kept, *self.small.values()])
+        audited = audit_findings([*self.small.values(), *kept], deadline=self._deadline)
+        self.measuring.reference_rows["audited"] += audited
         self.measuring.spend("audit", started)

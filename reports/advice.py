@@ -45,7 +45,7 @@ def _by_path(results: Iterable[CellResult]) -> dict[str, list[CellResult]]:
     """The measured cells of each path."""
     found: dict[str, list[CellResult]] = {}
     for result in results:
-        if result.unavailable is None and result.summary.judged:
+        if verdict_of(result) not in ("unavailable", "not judged"):
             found.setdefault(result.cell.path.name, []).append(result)
     return found
 
@@ -72,7 +72,7 @@ def advice(results: Sequence[CellResult]) -> str:
         parts.append(f"Mind where they run: {_grouped(partly)}.")
     if broken:
         parts.append(f"Avoid {_grouped(broken)}.")
-    return " ".join(parts) or "Nothing was measured."
+    return " ".join(parts) or "Nothing was judged."
 
 
 def _grouped(paths: dict[str, list[str]]) -> str:

@@ -60,7 +60,7 @@ TOO_FAR = Severity(name="too-far", sign="≈", label="an error beyond rounding")
 INACCURATE = Severity(name="inaccurate", sign="·", label="inaccuracies only")
 SOUND = Severity(name="sound", sign="", label="sound")
 UNAVAILABLE = Severity(name="unavailable", sign="–", label="unavailable")  # noqa: RUF001
-UNMEASURED = Severity(name="unmeasured", sign="?", label="not measured yet")
+UNMEASURED = Severity(name="unmeasured", sign="?", label="not measured, or too little judged")
 
 SEVERITIES = (
     SOUND,
@@ -84,7 +84,7 @@ def severity_of(result: CellResult) -> Severity:
     # a search may find what no counted row shows
     shown |= {kind for kind, tier in result.findings if tier == DEFECT}
     if not shown:
-        if not result.summary.rows and not result.findings:
+        if not result.is_judged and not result.findings:
             return UNMEASURED
         inaccurate = result.findings or any(result.summary.inaccuracies.values())
         return INACCURATE if inaccurate else SOUND

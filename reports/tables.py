@@ -52,7 +52,7 @@ class CellRow:
         path: name of the loss path.
         device: TensorFlow's name.
         texts: as `COLUMNS`, without the path.
-        verdict: ``sound``, ``inaccurate``, ``defective`` or ``unavailable``.
+        verdict: ``sound``, ``inaccurate``, ``defective``, ``not judged`` or ``unavailable``.
     """
 
     path: str
@@ -96,6 +96,8 @@ def verdict_of(result: CellResult) -> str:
     tiers = {tier for _, tier in result.findings}  # a search may find what no counted row shows
     if result.summary.defect_rows or DEFECT in tiers:
         return "defective"
+    if not result.is_judged:
+        return "not judged"
     inaccurate = tiers or any(result.summary.inaccuracies.values())
     return "inaccurate" if inaccurate else "sound"
 
@@ -162,7 +164,8 @@ def _rounding(result: CellResult) -> str:
 def verdict(result: RunResult) -> str:
     """The run in one sentence."""
     measured = [one for one in result.cells if one.unavailable is None]
-    defective = [one for one in measured if one.summary.defect_rows]
+    defective = [one for one in measured if verdict_of(one) == "defective"]
+    unjudged = sum(verdict_of(one) == "not judged" for one in measured)
     rows = sum(one.summary.rows for one in measured)
     text = (
         f"{len(defective):,} of {amount(len(measured), 'cell')} showed defects in "
@@ -170,13 +173,18 @@ def verdict(result: RunResult) -> str:
         if defective
         else f"no defect in {amount(rows, 'measured row')} of {amount(len(measured), 'cell')}"
     )
-    missing = len(result.cells) - len(measured)
+    not_tried = sum(one.was_not_tried for one in result.cells)
+    counts = {
+        "not judged, for too few of their rows have an exact value": unjudged,
+        "not reached within the budget": not_tried,
+        "unavailable": len(result.cells) - len(measured) - not_tried,
+    }
     told = (
-        f"; {amount(missing, 'cell')} {verb(missing, 'was', 'were')} unavailable"
-        if missing
-        else ""
+        f"; {amount(count, 'cell')} {verb(count, 'was', 'were')} {what}"
+        for what, count in counts.items()
+        if count
     )
-    return f"{text}{told}."
+    return f"{text}{''.join(told)}."
 
 
 def inaccuracy_note(result: RunResult) -> str:

@@ -14,6 +14,7 @@ from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.grid import Column, Line
 from lossfuzz.reports.grid import show as show_grid
+from lossfuzz.reports.policy import policy_lines
 from lossfuzz.reports.routes import route_changes
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 from lossfuzz.reports.words import amount
@@ -28,6 +29,7 @@ _STYLES = {
     "sound": "green",
     "inaccurate": "yellow",
     "defective": "bold red",
+    "not judged": "yellow",
     "unavailable": "dim",
 }
 _HEADINGS = {
@@ -53,6 +55,11 @@ def show(result: RunResult, console: Console) -> None:
     for line in tables.saturation_note(result.cells):
         console.print(Text("  " + line))
     console.print(Text(tables.inaccuracy_note(result)))
+    policies = policy_lines(result.cells)
+    if policies:
+        console.print(Text("Logits without an exact value are not judged; what cells return:"))
+        for line in policies:
+            console.print(Text("  " + line))
     changes = route_changes(result.cells)
     if changes:
         console.print(Text("The route depends on the mode:"))

@@ -94,6 +94,8 @@ def exact_loss(
                     found: Any = evaluate(algebra, algebra.vector(values), weights).value[0]
                 except UndecidedError:
                     break
+                if algebra.outside and found.is_nan():
+                    return None  # and no precision helps
                 sides.append(found)
             if len(sides) == 2 and all(map(is_narrow, sides)):
                 first, second = (float(side.mid()) for side in sides)

@@ -21,6 +21,7 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.causes import finding_key, findings_to_shrink
 from lossfuzz.harness.findings import CRASH, TIMEOUT
 from lossfuzz.harness.results import cells_to_walk, worst_findings
+from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 """Called with tasks done, tasks in all (0 when time decides), and what was done last."""
-
-TASKS_SHARE = 0.6
-SHRINKING_ENDS = 0.85
-"""Of a budget in seconds: the share for measuring, and the share by which shrinking ends."""
 
 _PATIENCE = 50
 """Losses of a worker over one task that no probe repeats: what kills them is not in the task."""
@@ -59,7 +56,7 @@ class Coordinator:
             UsageError: a worker cannot start, or keeps dying outside of any path.
         """
         started, seconds = time.monotonic(), self._plan.seconds or math.inf
-        self._do_tasks(started + TASKS_SHARE * seconds)
+        self._do_tasks(started + MEASURING_SHARE * seconds)
         self._reduce(started + SHRINKING_ENDS * seconds)
         self._find_cliffs(started + seconds)
 

@@ -52,6 +52,10 @@ def carry_out(
             running = [one for one in results if number < ends.get(one.cell.name, number + 1)]
             counted = planned is not None
             measuring.measure_batch(recipe, running, learn=corpus.learn, counted=counted)
+    if task.first == 0 and plan.bounds is None:
+        for one in results:
+            if one.summary.rows and one.cell.name not in ends:
+                measuring.ask_policy(one, plan.shapes[0])
     findings = [finding for one in results for finding in one.findings.values()]
     audited = audit_findings(findings)
     rows = {name: count - before[name] for name, count in measuring.reference_rows.items()}

@@ -12,6 +12,7 @@ from lossfuzz.harness.losses.table import losses_matching
 from lossfuzz.harness.paths.own import imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.mathematics import spec_of
+from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import family_named
 from lossfuzz.strategies.recipes import SHAPES
 
@@ -123,6 +124,21 @@ def shape_group(text: str) -> tuple[tuple[int, ...], ...]:
         known = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
         raise ValueError(f"expected a shape such as 256x10 or 'all', got {text!r}; usual: {known}")
     return (tuple(int(part) for part in parts),)
+
+
+def bounds_of(text: str) -> tuple[float, float]:
+    """The interval that a text such as ``-1:1`` gives.
+
+    Raises:
+        ValueError: it is none.
+    """
+    low, separator, high = text.partition(":")
+    try:
+        return checked_bounds((float(low), float(high if separator else "nan")))
+    except ValueError as error:
+        raise ValueError(
+            f"expected bounds such as --bounds=-1:1, got {text!r} ({error})"
+        ) from None
 
 
 def make_writable(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.audit import AuditError
 from lossfuzz.commands import campaign
 from lossfuzz.commands.choices import (
+    bounds_of,
     chosen,
     chosen_paths,
     family,
@@ -28,6 +29,7 @@ from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.reports import assertion, html, markdown, tables, terminal
+from lossfuzz.reports.notes import not_judged
 from lossfuzz.running import run
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
@@ -124,6 +126,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             seconds=options.seconds,
             seed=options.seed,
             search=DEFAULT_SEARCH if options.search is None else options.search,
+            bounds=None if options.bounds is None else bounds_of(options.bounds),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -180,8 +183,15 @@ def _refused_losses(result: RunResult) -> str:
     return assertion.refused(refused)
 
 
+def _could_not_run(one: CellResult) -> bool:
+    """Whether a cell of a user's own loss refused to run, so that nothing is known of it."""
+    return one.cell.path.own and one.unavailable is not None and not one.was_not_tried
+
+
 def _fails(result: RunResult, *, strict: bool, fail_above: float | None) -> bool:
-    if strict and result.defective_cells:
+    if strict and (result.defective_cells or not_judged(result.cells)):
+        return True
+    if strict and any(_could_not_run(one) for one in result.cells):
         return True
     return fail_above is not None and any(
         one.summary.rate(kind) > fail_above for one in result.cells for kind in one.summary.defects
