@@ -131,7 +131,7 @@ def test_the_advice_names_what_to_use_to_mind_and_to_avoid(result):
 
 
 def test_there_is_no_advice_without_figures():
-    assert advice([]) == "Nothing was measured."
+    assert advice([]) == "Nothing was judged."
 
 
 def test_the_page_is_self_contained(result):
@@ -217,7 +217,7 @@ def test_the_headline_tells_how_losses_and_formats_fare(result):
     broken = [one for one in result.cells if one.cell.path.name != "tf.nn/fused"]
     (first, *_) = headline(replace(result, cells=broken))
     assert first.startswith("No path of softmax cross-entropy with an integer label is without")
-    assert headline(replace(result, cells=[])) == ["Nothing was measured."]
+    assert headline(replace(result, cells=[])) == ["Nothing was judged."]
 
 
 def test_costs_lead_back_from_json(tf):
