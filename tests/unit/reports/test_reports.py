@@ -217,7 +217,7 @@ def test_the_headline_tells_how_losses_and_formats_fare(result):
     broken = [one for one in result.cells if one.cell.path.name != "tf.nn/fused"]
     (first, *_) = headline(replace(result, cells=broken))
     assert first.startswith("No path of softmax cross-entropy with an integer label is without")
-    assert headline(replace(result, cells=[])) == ["Nothing was judged."]
+    assert headline(replace(result, cells=[])) == ["Nothing was measured."]
 
 
 def test_costs_lead_back_from_json(tf):
