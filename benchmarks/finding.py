@@ -30,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "planted")]
 
 from plain_hypothesis import plain_hypothesis  # noqa: E402 - beside this file
 from planted_collection import PLANTED  # noqa: E402 - of the tests
+from sound_rows import SOUND_OF_ROWS, of_rows_alone  # noqa: E402 - of the tests
 from sound_twins import SOUND  # noqa: E402 - of the tests
 
 if TYPE_CHECKING:
@@ -165,9 +166,10 @@ def _conclude(records: list[dict[str, object]], console: Console) -> None:
 
 
 def hunt_sound(options: argparse.Namespace, console: Console) -> dict[str, object]:
-    """Every sound twin, in all its formats and modes."""
+    """Every sound twin, in all its formats and modes, and in the style of [rows, classes] too."""
     records = []
-    for entry in _chosen(SOUND, options.only):
+    styles = [of_rows_alone(one) for one in SOUND if one.reduction is None]
+    for entry in _chosen((*SOUND, *SOUND_OF_ROWS, *styles), options.only):
         cells = len(entry.formats) * len(MODES)
         rows = -(-options.sound_rows // cells)
         one = hunt(entry, rows=rows // 10, seed=options.seed)
