@@ -75,7 +75,8 @@ def _lost_tails(cells: Sequence[CellResult]) -> list[str]:
     for kind, text in _TAILS.items():
         seen = [one for one in cells if (kind, INACCURACY) in one.findings]
         if seen:
-            told.append(f"{text} ({kind}, an inaccuracy) in {_places(seen)}")
+            where = "every cell" if len(seen) == len(cells) else _places(seen)
+            told.append(f"{text} ({kind}, an inaccuracy) in {where}")
     return [f"lost tails: {'; '.join(told)}"] if told else []
 
 
