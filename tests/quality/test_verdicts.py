@@ -356,3 +356,158 @@ def test_a_batch_of_one_row_is_tried():
     found = defect(broken_alone, NAME, **EAGER32)
     assert found.kind in (kinds.INACCURATE_LOSS, kinds.INACCURATE_GRADIENT)
     del tf
+
+
+def outcome_on(loss, against, rows, labels, fmt, mode="eager"):
+    """What a loss does on rows of integer labels, in one batch."""
+    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.execution import CellRunner
+    from lossfuzz.harness.outcome import outcome_of
+    from lossfuzz.harness.paths.own import own_path
+    from lossfuzz.mathematics import spec_of
+    from lossfuzz.shrinking.rows import batch_of, labelled
+
+    spec = spec_of(*against) if isinstance(against, tuple) else spec_of(against)
+    cell = Cell(path=own_path(loss, spec), format=fmt, mode=mode, device="CPU:0")
+    made = [labelled(row, label, fmt) for row, label in zip(rows, labels, strict=True)]
+    return outcome_of(CellRunner(cell), batch_of(made, spec, fmt, {}))
+
+
+def defects_in(outcome):
+    return {kind for kind, flags in outcome.measurement.defects.items() if flags.any()}
+
+
+def test_a_focal_loss_within_a_factor_of_four_of_overflow_is_sound():
+    from lossfuzz.harness.formats import BINARY16
+
+    def focal(logits, labels):
+        import tensorflow as tf
+
+        losses = fused(logits, labels)
+        q = 1 - tf.exp(-losses)
+        return q * q * losses
+
+    outcome = outcome_on(focal, plain_focal, [[-6000, 2190]], [0], BINARY16)
+    assert defects_in(outcome) == set()
+
+
+def test_a_float16_mean_over_65536_rows_is_0_with_a_gradient_of_0():
+    import tensorflow as tf
+
+    from lossfuzz.harness.formats import BINARY16
+
+    count = 65_536
+    outcome = outcome_on(
+        lambda x, y: tf.reduce_mean(fused(x, y)),
+        (NAME, "mean"),
+        [[4, 4]] * count,
+        [0] * count,
+        BINARY16,
+    )
+    reference = outcome.prepared.reference
+    assert reference.loss[0] == pytest.approx(0.693147, abs=1e-6)
+    assert reference.gradient[0] == pytest.approx([-7.62939e-06, 7.62939e-06], rel=1e-5)
+    assert outcome.observed.loss[0] == 0
+    assert not outcome.observed.gradient.any()
+    assert kinds.LOSS_COLLAPSE in defects_in(outcome)
+
+
+@lossfuzz.formula(target="binary", name="a focal loss of sigmoids")
+def sigmoid_focal(x, logits, targets):
+    losses = targets * x.softplus(-logits) + (1 - targets) * x.softplus(logits)
+    wrong = targets * x.sigmoid(-logits) + (1 - targets) * x.sigmoid(logits)
+    return x.sum((0.75 - 0.5 * targets) * wrong * wrong * losses)
+
+
+@lossfuzz.formula(target="binary", name="ordinal levels")
+def ordinal(x, logits, levels):
+    return x.sum(levels * x.softplus(-logits) + (1 - levels) * x.softplus(logits))
+
+
+def focal_by_power(logits, targets):
+    import tensorflow as tf
+
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+    p = tf.sigmoid(logits)
+    right = targets * p + (1 - targets) * (1 - p)
+    alpha = targets * 0.25 + (1 - targets) * 0.75
+    return tf.reduce_sum(alpha * tf.pow(1 - right, 2.0) * losses, -1)
+
+
+def focal_by_log_sigmoid(logits, targets):
+    import tensorflow as tf
+
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+    signed = tf.where(targets == 1, logits, -logits)
+    weights = tf.exp(2 * tf.math.log_sigmoid(-signed)) * (0.75 - 0.5 * targets)
+    return tf.reduce_sum(weights * losses, -1)
+
+
+def ordinal_by_log_sigmoid(logits, levels):
+    import tensorflow as tf
+
+    log_right = tf.math.log_sigmoid(logits)
+    return -tf.reduce_sum(log_right * levels + (log_right - logits) * (1 - levels), -1)
+
+
+def focal_by_gather(logits, labels):
+    import tensorflow as tf
+
+    p = tf.gather(tf.nn.softmax(logits), labels, batch_dims=labels.shape.rank)
+    return (1 - p) ** 2 * fused(logits, labels)
+
+
+def focal_by_expm1(logits, labels):
+    import tensorflow as tf
+
+    losses = fused(logits, labels)
+    return tf.math.expm1(-losses) ** 2 * losses
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("loss", "against"),
+    [
+        (focal_by_power, sigmoid_focal),
+        (focal_by_log_sigmoid, sigmoid_focal),
+        (ordinal_by_log_sigmoid, ordinal),
+        (focal_by_gather, plain_focal),
+        (focal_by_expm1, plain_focal),
+    ],
+    ids=lambda one: getattr(one, "__name__", one.name if hasattr(one, "name") else ""),
+)
+def test_sound_focal_and_ordinal_losses_are_not_flagged(loss, against, seed):
+    lossfuzz.check(
+        loss, against, rows=2000, seed=seed, shapes=[(256, 2), (128, 10)], **EAGER32
+    )
+
+
+def test_a_shrunk_row_keeps_a_tenth_of_the_worst_error_that_was_seen():
+    import tensorflow as tf
+
+    def added(logits, labels):
+        p = tf.gather(tf.nn.softmax(logits), labels, batch_dims=labels.shape.rank)
+        return -tf.math.log(p + 1e-3)
+
+    for loss in (added, clipped):
+        with pytest.raises(lossfuzz.LossDefect) as failure:
+            lossfuzz.check(loss, NAME, rows=600, shapes=[(64, 6)], **EAGER32)
+        shown, (cell,) = failure.value.finding, failure.value.result.cells
+        worst = cell.findings[shown.kind, shown.tier]
+        assert len(shown.logits) == 2
+        u = 2.0**-24
+        errors = [
+            abs(one.observed_loss - one.exact_loss) / (u * max(1, one.exact_loss))
+            for one in (shown, worst)
+        ]
+        assert errors[0] >= 0.1 * errors[1]
+
+
+def test_a_saturated_row_is_shown_where_the_loss_stays_and_the_exact_one_grows():
+    import tensorflow as tf
+
+    found = defect(clipped, NAME, rows=600, shapes=[(64, 6)], **EAGER32)
+    assert found.kind == kinds.SATURATION
+    losses = clipped(tf.constant([found.logits, found.further]), tf.constant([0, 0])).numpy()
+    assert losses[0] == losses[1] == found.observed_loss
+    assert found.further_exact_loss > found.exact_loss + 0.5
