@@ -9,6 +9,7 @@ import pytest
 
 from lossfuzz.harness.formats import TRAINING_FORMATS
 from lossfuzz.pytest_options import FORMATS
+from lossfuzz.strategies.families import FAMILIES
 
 pytest_plugins = "pytester"
 
@@ -40,6 +41,9 @@ def test_plain():
 def test_no_device(lossfuzz_check):
     lossfuzz_check(fused, AS, device="TPU:7")
 """
+SWEEP = 32 * len(FAMILIES)
+"""Rows of a sweep over all families, which the budget does not count."""
+
 FUSED = "test_losses:fused as softmax cross-entropy with an integer label"
 CLIPPED = "test_losses:clipped as softmax cross-entropy with an integer label"
 
@@ -96,11 +100,12 @@ def test_the_summary_merges_the_checks_of_all_workers(over_workers):
     shown = summary_of(over_workers)
     assert "2 failed, 3 passed" in over_workers.stdout
     assert shown[FUSED].startswith("sound; float")
-    assert "eager graph, CPU:0, 256 rows" in shown[FUSED]  # 2 x 96 by the call, 64 by plain check
+    # 2 x 96 by the call, 64 by the plain check, and each of the three sweeps over the families
+    assert f"eager graph, CPU:0, {2 * 96 + 64 + 3 * SWEEP:,} rows" in shown[FUSED]
     assert "float16" in shown[FUSED]
     assert "float32" in shown[FUSED]
     assert "saturation" in shown[CLIPPED]
-    assert "320 rows" in shown[CLIPPED]  # by the ini file
+    assert f"{320 + SWEEP:,} rows" in shown[CLIPPED]  # by the ini file
 
 
 def test_a_device_that_is_not_there_is_one_line_without_a_traceback(over_workers):
@@ -124,7 +129,7 @@ def test_junit_holds_short_properties(folder, over_workers):
         for case in cases
     }
     assert found["test_sound[eager]"]["lossfuzz_verdict"] == "sound"
-    assert found["test_sound[eager]"]["lossfuzz_rows"] == "96"
+    assert found["test_sound[eager]"]["lossfuzz_rows"] == str(96 + SWEEP)
     assert "saturation" in found["test_clipped"]["lossfuzz_verdict"]
     assert max(len(value) for one in found.values() for value in one.values()) < 200
 
