@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.formats import FloatFormat, format_of
+from lossfuzz.harness.formats import BINARY32, FloatFormat, format_of
 from lossfuzz.harness.layout import empty_rows
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.reduced import row_factors, row_headroom
@@ -37,7 +37,7 @@ class Conditions:
         headroom: of the loss, times the rows that it sums; see `flags`.
         summed_rows: rows that a reduced loss sums; 0 for a loss of each row.
         one_sided: whether only the label's component of the gradient is negative.
-        at_the_end_of_range: shape ``[rows]``; rows so near to overflow that users' losses are
+        at_the_ends_of_range: shape ``[rows]``; rows so near to overflow that users' losses are
             not held to them, see the function of that name.
         loss_scale: shape ``[rows]``, or ``[1]`` if reduced: what the loss's errors count against,
             beside u: ``max(1, |loss|)``, or what rounding explains of a user's formula.
@@ -62,7 +62,7 @@ class Conditions:
     headroom: float
     summed_rows: int
     one_sided: bool
-    at_the_end_of_range: NDArray[np.bool_]
+    at_the_ends_of_range: NDArray[np.bool_]
     loss_scale: Reals
     scale: Reals
     loss: Reals
@@ -135,7 +135,7 @@ def conditions_of(
         one_sided=loss.target in (kinds.INDEX, kinds.ONE_HOT)
         and not loss.needs_mass
         and loss.derived is None,
-        at_the_end_of_range=at_the_end_of_range(
+        at_the_ends_of_range=at_the_ends_of_range(
             logits, fmt, summed=classes * (rows if loss.reduction else 1)
         ),
         loss_scale=loss_scale,
@@ -152,13 +152,16 @@ def conditions_of(
     )
 
 
-def at_the_end_of_range(logits: NDArray[Any], fmt: FloatFormat, summed: int) -> NDArray[np.bool_]:
+def at_the_ends_of_range(logits: NDArray[Any], fmt: FloatFormat, summed: int) -> NDArray[np.bool_]:
     """Which rows ``[rows, classes]`` hold a finite logit that is too near to overflow.
 
     That is within a factor of 8 of it, where differences and small multiples of logits overflow in
     one sound loss or the other; and within 8 times as many numbers as the loss sums, but not below
     2**64: a sum of losses as large as the logits overflows there, and nobody trains there. Nothing
     counts but the inputs, for an intermediate value may be one of this algorithm alone.
+
+    Neither are users' losses held to logits below binary32's normal numbers, other than 0, which
+    kernels flush to 0.
 
     Args:
         logits: of the rows.
@@ -168,7 +171,9 @@ def at_the_end_of_range(logits: NDArray[Any], fmt: FloatFormat, summed: int) -> 
     magnitudes = np.abs(logits.astype(np.float64))
     last = fmt.largest_finite / _ROOM
     end = min(last, max(_NOBODY_TRAINS, last / summed))
-    return np.asarray(((magnitudes > end) & np.isfinite(magnitudes)).any(axis=1))
+    beyond = (magnitudes > end) & np.isfinite(magnitudes)
+    flushed = (magnitudes < BINARY32.smallest_normal) & (magnitudes > 0)
+    return np.asarray((beyond | flushed).any(axis=1))
 
 
 _ROOM = 8

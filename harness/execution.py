@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -140,12 +140,14 @@ def _line(error: Exception) -> str:
     return lines[0]
 
 
-def training_step(cell: Cell, upstream: float = 1.0) -> Callable[[Any, Any], tuple[Any, Any]]:
+def training_step(
+    cell: Cell, upstream: Sequence[float] = ()
+) -> Callable[[Any, Any], tuple[Any, Any]]:
     """A function of tensors that returns a path's losses and their gradient.
 
     Args:
         cell: whose path is called.
-        upstream: the gradient that comes from above every loss.
+        upstream: the gradients that come from above the losses, one for each; empty for 1.
     """
     import tensorflow as tf
 
@@ -154,9 +156,9 @@ def training_step(cell: Cell, upstream: float = 1.0) -> Callable[[Any, Any], tup
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 loss = cell.path.call(logits, labels, cell.format)
-            above = (
-                None if upstream == 1 else tf.cast(tf.fill(tf.shape(loss), upstream), loss.dtype)
-            )
+            above = None
+            if upstream:
+                above = tf.reshape(tf.constant(upstream, loss.dtype), tf.shape(loss))
             gradient = tape.gradient(loss, logits, output_gradients=above)
         if gradient is None:
             raise UnavailableError(

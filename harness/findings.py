@@ -121,8 +121,8 @@ class Finding:
         batch: the different rows that have to stand together; None of copies of one row, and
             where only the recipe tells them.
         unconfirmed: whether its script was run again and did not show it.
-        upstream: the gradient that comes from above the row's loss; both gradients are
-            multiplied with it.
+        upstream: the gradients that come from above the batch's losses, or from above a reduced
+            one; empty for 1. Both gradients are those for them.
         further: of a saturation, logits of a row with the same loss and a larger exact one.
         further_exact_loss: that row's.
     """
@@ -155,7 +155,7 @@ class Finding:
     repeated: bool = False
     batch: RowBatch | None = None
     unconfirmed: bool = False
-    upstream: float = 1.0
+    upstream: tuple[float, ...] = ()
     further: tuple[float, ...] = ()
     further_exact_loss: float = math.nan
 
@@ -164,6 +164,13 @@ class Finding:
             raise ValueError(f"unknown kind {self.kind!r}; known kinds: {', '.join(KINDS)}")
         if self.tier not in (DEFECT, INACCURACY):
             raise ValueError(f"unknown tier {self.tier!r}; expected {DEFECT} or {INACCURACY}")
+
+    @property
+    def factor(self) -> float:
+        """The gradient that comes from above the row's own loss."""
+        if not self.upstream:
+            return 1.0
+        return self.upstream[self.place if len(self.upstream) > 1 else 0]
 
     @property
     def cell_name(self) -> str:
@@ -222,7 +229,7 @@ class Finding:
             del record["unconfirmed"]
         if self.batch is not None and with_arrays:
             record["batch"] = self.batch.to_json()
-        if self.upstream == 1:
+        if not self.upstream:
             del record["upstream"]
         if not self.further:
             del record["further"], record["further_exact_loss"]
@@ -243,7 +250,7 @@ class Finding:
         read = {name: value for name, value in record.items() if name != "id"}
         for name in _NUMBERS:
             read[name] = float(read[name])
-        for name in (*_ARRAYS, "further"):
+        for name in (*_ARRAYS, "further", "upstream"):
             read[name] = tuple(float(value) for value in read.get(name, ()))
         read["further_exact_loss"] = float(read.get("further_exact_loss", math.nan))
         if "batch" in read:

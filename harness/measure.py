@@ -121,7 +121,7 @@ def measure(
         inaccuracies=inaccuracies,
         excused=np.zeros_like(reference.judged),
     )
-    return excused(measured, conditions.at_the_end_of_range) if users else measured
+    return excused(measured, conditions.at_the_ends_of_range) if users else measured
 
 
 def excused(measurement: Measurement, rows: Flags) -> Measurement:

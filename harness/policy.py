@@ -13,12 +13,12 @@ import numpy as np
 
 from lossfuzz.harness.execution import UnavailableError
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.losses.targets import Targets
+from lossfuzz.harness.losses.targets import Targets, targets_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.execution import Runner
+    from lossfuzz.harness.execution import CellRunner, Runner
     from lossfuzz.harness.losses.spec import LossSpec
 
 _INFINITY = math.inf
@@ -45,6 +45,35 @@ BY_CLASS: dict[str, tuple[float, float]] = {
 def has_policy(loss: LossSpec) -> bool:
     """Whether a loss's rows can be told apart, so that its policy can be asked for."""
     return loss.reduction is None
+
+
+def may_not_end(runner: CellRunner, shape: tuple[int, ...]) -> bool:
+    """Whether a user's own loss loops as its numbers say, and so may never end on infinities.
+
+    It is traced, and its graph searched for loops; what cannot be traced may loop, too.
+    """
+    import tensorflow as tf
+
+    cell = runner.cell
+    if not cell.path.own:
+        return False
+    logits = np.zeros(shape, cell.format.dtype)
+    labels = np.zeros(math.prod(shape[:-1]), np.int32)
+    targets = targets_of(cell.path.loss.target, logits.reshape(-1, shape[-1]), labels)
+    fed = targets.fed(shape, logits.dtype)
+
+    def forward(given: Any, beside: Any) -> Any:
+        return cell.path.call(given, beside, cell.format)
+
+    try:
+        traced = tf.function(forward, autograph=False).get_concrete_function(
+            tf.constant(logits), tf.constant(fed)
+        )
+    except Exception:  # noqa: BLE001 - whatever a user's loss raises
+        return True
+    graph = traced.graph.as_graph_def()
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    return any("While" in node.op for node in nodes)
 
 
 def policy_of(runner: Runner, shape: tuple[int, ...]) -> dict[str, str]:

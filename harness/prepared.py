@@ -34,6 +34,8 @@ class Prepared:
         recipe: where the batch came from, as JSON's types.
         documented_rows: name to each documented formula that a cell asked for, with its exact
             values of the rows.
+        kinks: number of each row that was asked whether it lies on a kink of a user's formula, to
+            its loss there, or None.
     """
 
     loss: LossSpec
@@ -44,6 +46,7 @@ class Prepared:
     conditions: Conditions
     recipe: dict[str, Any]
     documented_rows: dict[str, tuple[LossSpec, Reference]] = field(default_factory=dict)
+    kinks: dict[int, float | None] = field(default_factory=dict, repr=False)
     _documented: dict[str, Reference] = field(default_factory=dict, repr=False)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _ROWS, _CLASSES = 16, 5
 _MOST_LOGITS = 1 << 22
 _FORMULA_ROWS = 2
+NOT_DETERMINISTIC = "not deterministic"
+"""What is said of a loss that does not return the same twice."""
+
+_INSIDE = 0.9
 _FEW_ROWS = 8
 
 
@@ -39,12 +44,35 @@ def trial_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return min(shapes, key=lambda shape: (math.prod(shape[:-1]) < _FEW_ROWS, math.prod(shape)))
 
 
-def trial_rows(loss: LossSpec, fmt: FloatFormat, shape: tuple[int, ...]) -> _Rows:
-    """Ordinary rows of a shape, always the same, with their targets; fewer of a huge one."""
+def within(values: NDArray[np.float64], bounds: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Ordinary numbers, brought well inside an interval if there is one."""
+    if bounds is None:
+        return values
+    low, high = bounds
+    if np.isinf(low) or np.isinf(high):
+        size = 1 / 4 + np.abs(values)
+        return low + size if np.isfinite(low) else high - size if np.isfinite(high) else values
+    return np.asarray((low + high) / 2 + _INSIDE * (high - low) / 2 * np.tanh(values / 4))
+
+
+def trial_rows(
+    loss: LossSpec,
+    fmt: FloatFormat,
+    shape: tuple[int, ...],
+    bounds: tuple[float, float] | None = None,
+) -> _Rows:
+    """Ordinary rows of a shape, always the same, with their targets; fewer of a huge one.
+
+    Args:
+        loss: whose targets.
+        fmt: of the logits.
+        shape: of the logits.
+        bounds: the interval that they lie in; None for any.
+    """
     first = max(1, min(shape[0], _MOST_LOGITS // max(1, math.prod(shape[1:]))))
     shape = (first, *shape[1:])
     generator = np.random.default_rng(0)
-    logits = fmt.cast(generator.normal(size=shape) * 2)
+    logits = fmt.cast(within(generator.normal(size=shape) * 2, bounds))
     labels = generator.integers(0, shape[-1], math.prod(shape[:-1])).astype(np.int32)
     return logits, targets_of(loss.target, logits.reshape(-1, shape[-1]), labels)
 
@@ -54,15 +82,21 @@ class Trial:
 
     Attributes:
         runner: of the cell.
+        deadline: of `time.perf_counter`; from then on nothing more is tried.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, deadline: float = math.inf) -> None:
+        self.runner, self.deadline = runner, deadline
         self._refusals: dict[tuple[int, ...], str | None] = {}
 
     def refusal(self, shape: tuple[int, ...]) -> str | None:
-        """What loss or formula says of a tame batch of a shape; None if both take it."""
+        """What loss or formula says of a tame batch of a shape; None if both take it.
+
+        From the deadline on a shape that was not tried is taken to be taken.
+        """
         if shape not in self._refusals:
+            if time.perf_counter() > self.deadline:
+                return None
             self._refusals[shape] = self._told(shape)
         return self._refusals[shape]
 
@@ -82,12 +116,12 @@ class Trial:
     def rows(self, shape: tuple[int, ...]) -> _Rows:
         """The tame batch of a shape."""
         cell = self.runner.cell
-        return trial_rows(cell.path.loss, cell.format, shape)
+        return trial_rows(cell.path.loss, cell.format, shape, cell.path.bounds)
 
     def _told(self, shape: tuple[int, ...]) -> str | None:
         cell = self.runner.cell
         try:
-            evaluate_some(cell.path.loss, cell.format, shape[-1])
+            evaluate_some(cell.path.loss, cell.format, shape[-1], cell.path.bounds)
             self.observed(shape)
         except FormulaError as error:
             return str(error)
@@ -104,7 +138,12 @@ def told_with_shape(error: UnavailableError, cell: Cell, shape: tuple[int, ...])
     return f"{told} (given logits {cell.format.dtype_name} {list(shape)})"
 
 
-def evaluate_some(loss: LossSpec, fmt: FloatFormat, classes: int) -> None:
+def evaluate_some(
+    loss: LossSpec,
+    fmt: FloatFormat,
+    classes: int,
+    bounds: tuple[float, float] | None = None,
+) -> None:
     """Evaluate a user's formula on a few rows of so many classes.
 
     Raises:
@@ -113,7 +152,7 @@ def evaluate_some(loss: LossSpec, fmt: FloatFormat, classes: int) -> None:
     base = loss.base or loss
     if base.derived is None:
         return
-    logits, targets = trial_rows(base, fmt, (_FORMULA_ROWS, classes))
+    logits, targets = trial_rows(base, fmt, (_FORMULA_ROWS, classes), bounds)
     with np.errstate(all="ignore"):
         base.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
 
@@ -133,7 +172,7 @@ def try_twice(runner: Runner, shape: tuple[int, ...] = (_ROWS, _CLASSES)) -> Non
     ):
         if one.shape != other.shape or one.tobytes() != other.tobytes():
             raise UnavailableError(
-                f"the loss is not deterministic: of two runs on the same {rows} rows "
+                f"the loss is {NOT_DETERMINISTIC}: of two runs on the same {rows} rows "
                 f"{_difference(one, other, what)} (does it use dropout, random numbers or a state "
                 "that it changes?)"
             )

@@ -253,9 +253,9 @@ def with_right_values(finding: Finding) -> Finding:
 
 def _with_upstream(right: NDArray[np.float64], finding: Finding) -> NDArray[np.float64]:
     """Exact values with the gradient for the record's upstream; a loss stands before it."""
-    if finding.upstream == 1:
+    if not finding.upstream:
         return right
-    return np.array([right[0], *right[1:] * finding.upstream])
+    return np.array([right[0], *right[1:] * finding.factor])
 
 
 def _recorded_and_right(

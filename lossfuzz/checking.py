@@ -18,6 +18,7 @@ from lossfuzz.harness.formats import FloatFormat, training_format
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
+from lossfuzz.harness.trial import NOT_DETERMINISTIC
 from lossfuzz.mathematics import spec_of
 from lossfuzz.measuring import Measuring
 from lossfuzz.observers import OBSERVERS
@@ -26,6 +27,7 @@ from lossfuzz.reports import assertion
 from lossfuzz.reports.notes import not_judged, not_reached, notes
 from lossfuzz.rounds import rounds_of
 from lossfuzz.search import Searches
+from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -169,7 +171,7 @@ def check(
     """
     spec = spec_of(against, reduction)
     plan = Plan(
-        paths=(own_path(loss, spec),),
+        paths=(own_path(loss, spec, bounds=bounds and checked_bounds(bounds)),),
         formats=tuple(training_format(one) for one in formats),
         modes=tuple(modes),
         families=tuple(families),
@@ -183,8 +185,10 @@ def check(
     started = time.perf_counter()
     tf = start_tensorflow()
     plan = replace(plan, devices=(device_named(tf, device),))
+    budget_from = time.perf_counter()
     fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
     session = _Check(fit, stop_early=stop_early)
+    session.start_budget(budget_from)
     session.measuring.spend("start", started)
     if not fit.refusal:
         session.measure()
@@ -201,6 +205,8 @@ def _raise_for(result: RunResult, session: _Check, seed: int) -> None:
     cells = session.cells
     unavailable = [one for one in cells if one.unavailable is not None and not one.was_not_tried]
     refused = assertion.refused(unavailable, cells)
+    if session.is_random():
+        raise LossRefusal(refused, result)
     if result.worst and result.worst[0].tier == DEFECT:
         again = f"lossfuzz.check(…, seed={seed})"
         shown = result.worst[0]
@@ -227,19 +233,21 @@ class _Check:
             if one.cell == fit.refused:
                 one.unavailable = fit.refusal
 
-    def measure(self) -> None:
-        """Run rounds, a batch of every format each, until a defect or the end of the budget."""
+    def start_budget(self, started: float) -> None:
+        """Share the budget in seconds, if that is one, from a time of `time.perf_counter` on."""
         if self.plan.seconds is not None:
-            started = time.perf_counter()
             self.deadline = started + self.plan.seconds
             self.measuring.deadline = started + _MEASURING * self.plan.seconds
+
+    def measure(self) -> None:
+        """Run rounds, a batch of every format each, until a defect or the end of the budget."""
         searches = Searches(self.plan, self.cells)
         for one in rounds_of(self.plan):
             if self.measuring.is_over():
                 return
             cells = [cell for cell in self.cells if cell.cell.mode in one.modes]
             self.measuring.find_routes(cells)
-            if all(cell.unavailable is not None for cell in self.cells):
+            if all(cell.unavailable is not None for cell in self.cells) or self.is_random():
                 return
             if one.number is None:
                 for recipe in one.recipes:
@@ -248,6 +256,10 @@ class _Check:
                 self._measure_and_search(one.number, one.recipes, searches)
             if self.stop_early and self._defects():
                 return
+
+    def is_random(self) -> bool:
+        """Whether a cell did not return the same twice, so that no result of the loss tells."""
+        return any(NOT_DETERMINISTIC in (one.unavailable or "") for one in self.cells)
 
     def _measure_and_search(
         self, number: int, recipes: tuple[Recipe, ...], searches: Searches

@@ -203,7 +203,7 @@ class _Confirming:
 
 def _as_observed(candidate: Finding, ran: Ran) -> Finding | None:
     """The finding of an upstream gradient that is ignored, if its script gives what it tells."""
-    gradient = tuple(ran.observed.gradient[0].astype(np.float64).tolist())
+    gradient = tuple(ran.observed.gradient[candidate.place].astype(np.float64).tolist())
     return with_right_values(candidate) if gradient == candidate.observed_gradient else None
 
 

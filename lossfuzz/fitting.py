@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,10 @@ from lossfuzz.harness.trial import Trial
 if TYPE_CHECKING:
     from lossfuzz.harness.paths.path import LossPath
     from lossfuzz.plan import Plan
+
+
+_SHARE = 0.2
+"""Of a budget in seconds, how much may be spent on finding out what losses take."""
 
 
 class RefusedLossError(ValueError):
@@ -52,10 +58,11 @@ def fitted(plan: Plan, *, chosen: bool, device: str) -> Fitted:
         if len(shape) < 2 or min(shape) < 1:
             raise ValueError(f"expected a shape [..., rows, classes] of 1 or more, got {shape}")
     notes: list[str] = []
+    deadline = time.perf_counter() + _SHARE * (plan.seconds or math.inf)
     for path in plan.paths:
         if not path.own:
             continue
-        trial = _trial(path, plan, device)
+        trial = _trial(path, plan, device, deadline)
         fit = fit_of(trial, plan.shapes, chosen=chosen)
         if fit.refusal:
             cell = trial.runner.cell
@@ -65,11 +72,11 @@ def fitted(plan: Plan, *, chosen: bool, device: str) -> Fitted:
     return Fitted(plan=plan, notes=tuple(notes))
 
 
-def _trial(path: LossPath, plan: Plan, device: str) -> Trial:
+def _trial(path: LossPath, plan: Plan, device: str, deadline: float) -> Trial:
     """Of the first format that the loss takes: float32 is tried first, since it rounds least."""
     mode = "eager" if "eager" in plan.modes else plan.modes[0]
     trials = [
-        Trial(CellRunner(Cell(path=path, format=fmt, mode=mode, device=device)))
+        Trial(CellRunner(Cell(path=path, format=fmt, mode=mode, device=device)), deadline)
         for fmt in sorted(plan.formats, key=lambda fmt: fmt is not BINARY32)
     ]
     taking = (one for one in trials if any(map(one.takes, plan.shapes)))

@@ -16,7 +16,7 @@ from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.measure import disagreements
 from lossfuzz.harness.outcome import Outcome, outcome_of
-from lossfuzz.harness.policy import has_policy, policy_of
+from lossfuzz.harness.policy import has_policy, may_not_end, policy_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.results import NOT_REACHED
 from lossfuzz.harness.routes import route_of, tame_batch
@@ -140,11 +140,11 @@ class Measuring:
         cell, runner = result.cell, self.runner(result)
         if not cell.path.own or not isinstance(runner, CellRunner):
             return
-        try_twice(runner)
+        try_twice(runner, self._trial_shape)
         place = (cell.path.name, cell.format.name, cell.device)
         if place not in self._tried_upstream:
             self._tried_upstream.add(place)
-            finding = upstream_finding(runner)
+            finding = upstream_finding(runner, self._trial_shape)
             if finding is not None:
                 self._upstream[cell.name] = finding
 
@@ -162,7 +162,8 @@ class Measuring:
         """A tame batch; of an own loss one of a shape that it will run on."""
         if not cell.path.own:
             return tame_batch(cell)
-        logits, targets = trial_rows(cell.path.loss, cell.format, self._trial_shape)
+        loss, bounds = cell.path.loss, cell.path.bounds
+        logits, targets = trial_rows(loss, cell.format, self._trial_shape, bounds)
         return logits, targets.fed(logits.shape, logits.dtype)
 
     def measure_batch(
@@ -299,9 +300,11 @@ class Measuring:
         """Record what a cell does with logits that have no exact value, where it has a policy."""
         started = time.perf_counter()
         path = result.cell.path
-        if has_policy(path.loss) and path.trains is None and not result.cell.subject:
+        runner = self.runner(result)
+        if has_policy(path.loss) and path.trains is None and isinstance(runner, CellRunner):
             self._announce(result.cell.name, None)
-            result.policy = policy_of(self.runner(result), shape)
+            if not may_not_end(runner, shape):
+                result.policy = policy_of(runner, shape)
         self.spend("policy", started)
 
     def _runs(self, runner: Runner) -> bool:

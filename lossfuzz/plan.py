@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.cells import MODES, Cell
@@ -140,7 +140,7 @@ class Plan:
         for family in record["families"]:
             family_named(family)
         return cls(
-            paths=tuple(path_named(name) for name in record["paths"]),
+            paths=tuple(_path(name, record.get("bounds")) for name in record["paths"]),
             formats=tuple(format_named(name) for name in record["formats"]),
             modes=tuple(record["modes"]),
             devices=tuple(record["devices"]),
@@ -168,6 +168,12 @@ class Plan:
             "search": self.search,
             **({} if self.bounds is None else {"bounds": list(map(json_number, self.bounds))}),
         }
+
+
+def _path(name: str, bounds: Any) -> LossPath:
+    """The path of a name; a user's own with the bounds of its inputs."""
+    path = path_named(name)
+    return replace(path, bounds=checked_bounds(bounds)) if path.own and bounds else path
 
 
 _MOST_SEARCH = 16

@@ -248,7 +248,8 @@ class _Replay:
     def _upstream(self) -> Replayed:
         """Whether the gradient still ignores what comes from above, on the same ordinary row."""
         try:
-            now = upstream_finding(self._runner)
+            shape = self._finding.batch_rows, len(self._finding.logits)
+            now = upstream_finding(self._runner, shape)
         except UnavailableError as error:
             return self._refused(str(error))
         if now is None:

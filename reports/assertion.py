@@ -112,7 +112,7 @@ def _figures(finding: Finding) -> list[str]:
     exact = finding.exact_gradient
     told = _components(finding, finding.observed_gradient)
     exactly = ON_A_KINK if is_on_a_kink(finding) else _components(finding, exact, proved_text)
-    above = "" if finding.upstream == 1 else f" for a gradient of {finding.upstream:g} from above"
+    above = f" for a gradient of {finding.factor:g} from above" if finding.upstream else ""
     return [
         *lines,
         f"  loss      is {finding.observed_loss:.9g}, {unit} exact value {exact_loss}",

@@ -302,7 +302,9 @@ def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> s
     mode = finding.mode if mode is None else mode
     if path.trains is not None:
         return f"mode = {mode!r}\n{path.source}\n"
-    above = "" if finding.upstream == 1 else f", {finding.upstream!r} * tf.ones_like(loss)"
+    above = ""
+    if finding.upstream:
+        above = f", tf.reshape(tf.constant({list(finding.upstream)}, loss.dtype), tf.shape(loss))"
     gradient = f"tape.gradient(loss, logits{above})"
     return _STEP.format(
         decorator=_DECORATORS[mode],

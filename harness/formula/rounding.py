@@ -140,10 +140,19 @@ def ordinary_sizes(function: UserFunction, classes: int) -> tuple[float, float]:
 
 
 def ordinary_rows(kind: str, rows: int, classes: int) -> tuple[NDArray[np.float32], Targets]:
-    """Always the same rows of logits such as a network's, and their targets."""
+    """Always the same rows of logits such as a network's, and their targets.
+
+    In every other row the label is as likely as all other classes together, so that many classes
+    do not make the gradients of all rows small.
+    """
     generator = np.random.default_rng([_SEED, classes])
     logits = generator.normal(0.0, 2.0, (rows, classes)).astype(np.float32)
     labels = generator.integers(0, classes, rows)
+    odd = np.arange(1, rows, 2)
+    others = np.exp(logits[odd].astype(np.float64))
+    others[np.arange(len(odd)), labels[odd]] = 0.0
+    if classes > 1:
+        logits[odd, labels[odd]] = np.log(others.sum(axis=1))
     return logits, targets_of(kind, logits, labels)
 
 

@@ -33,7 +33,13 @@ _KNOWN: Names[LossPath] = Names()
 """Paths of this process, by name."""
 
 
-def own_path(loss: Loss, against: LossSpec, *, name: str | None = None) -> LossPath:
+def own_path(
+    loss: Loss,
+    against: LossSpec,
+    *,
+    name: str | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> LossPath:
     """The path of a user's loss.
 
     Args:
@@ -45,6 +51,7 @@ def own_path(loss: Loss, against: LossSpec, *, name: str | None = None) -> LossP
             weighted reduction, a third parameter is given `lossfuzz.sample_weights`.
         against: the mathematics that it is to compute.
         name: ``package.module:function``, where it is known.
+        bounds: the interval that it takes its inputs from; None for any.
 
     Raises:
         TypeError: it cannot be called, or not with two arguments.
@@ -67,6 +74,7 @@ def own_path(loss: Loss, against: LossSpec, *, name: str | None = None) -> LossP
         documented=against,
         own=True,
         function=loss,
+        bounds=bounds,
     )
     return _KNOWN.add(path.name, path, loss, against)
 

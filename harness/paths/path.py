@@ -35,6 +35,7 @@ class LossPath:
             (logits, loss) of tensors that its forward passes were made of.
         own: whether it is a user's own loss, which nobody has tried before.
         function: the user's own object, where it is known.
+        bounds: the interval that a user's own loss takes its inputs from; None for any.
         quotable: whether a script may tell it by its source; not where that gives other values.
     """
 
@@ -48,4 +49,5 @@ class LossPath:
     traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None
     own: bool = False
     function: Callable[..., Any] | None = None
+    bounds: tuple[float, float] | None = None
     quotable: bool = True

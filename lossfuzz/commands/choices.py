@@ -112,7 +112,9 @@ def own_paths(options: argparse.Namespace) -> list[LossPath]:
         )
     load_quietly()  # before a formula's module does
     against = spec_of(options.against, options.reduction)
-    return [own_path(imported(name), against, name=name) for name in names]
+    said = getattr(options, "bounds", None)
+    bounds = None if said is None else bounds_of(said)
+    return [own_path(imported(name), against, name=name, bounds=bounds) for name in names]
 
 
 def shape_group(text: str) -> tuple[tuple[int, ...], ...]:
