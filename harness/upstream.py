@@ -79,10 +79,10 @@ def _copies(runner: CellRunner, shape: tuple[int, ...]) -> Prepared:
 
 def _coupled(runner: CellRunner, plain: Outcome) -> bool:
     """Whether the first row's loss changes at all with the last one."""
-    prepared = plain.prepared
+    prepared, cell = plain.prepared, runner.cell
     moved = prepared.logits.copy()
-    last = moved.reshape(len(prepared.rows), -1)[-1]
-    last[...] = last[::-1] / 2
+    other = within(np.resize(_ROW[::-1], moved.shape[-1]) / 2, cell.path.bounds)
+    moved.reshape(len(prepared.rows), -1)[-1] = cell.format.cast(other)
     changed = runner.run(moved, prepared.fed).loss
     return bool(len(changed) > 1 and changed[0] != plain.observed.loss[0])
 
