@@ -1,7 +1,11 @@
 """Hypothesis profile and TensorFlow for all tests."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; tables would be cut to it
 
 settings.register_profile(
     "lossfuzz",
