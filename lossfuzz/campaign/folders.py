@@ -53,8 +53,8 @@ def own_folders() -> dict[str, list[str]]:
     """The folders of `search_path` that are none of the interpreter's own.
 
     Returns:
-        ``first`` those in front of the standard library, as those on PYTHONPATH, and ``last`` those
-        behind it, as the current one.
+        ``first`` those in front of the standard library, as those on PYTHONPATH, and ``last``
+        those behind it, as the current one.
     """
     interpreters = [Path(found) for found in map(sysconfig.get_path, _INTERPRETER) if found]
     found: dict[str, list[str]] = {_FIRST: [], _LAST: []}

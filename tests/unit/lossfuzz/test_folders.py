@@ -31,7 +31,7 @@ def lossfuzz(*arguments, folder, python_path=None):
     environment.pop("PYTHONPATH", None)
     if python_path is not None:
         environment["PYTHONPATH"] = python_path
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 - our own program
         [Path(sys.executable).with_name("lossfuzz"), *arguments],
         cwd=folder,
         env=environment,
