@@ -111,9 +111,7 @@ def _on_probabilities(
     return found
 
 
-def _right(
-    run: Callable[[NDArray[Any], NDArray[Any]], Any], batches: Sequence[Prepared]
-) -> float:
+def _right(run: Callable[[NDArray[Any], NDArray[Any]], Any], batches: Sequence[Prepared]) -> float:
     """The share of losses, with an exact value, that are right; 0 if there is none."""
     near = [_are_near(run, one) for one in batches]
     found = np.concatenate([np.zeros(0, np.bool_), *near])

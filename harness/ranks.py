@@ -68,7 +68,9 @@ def _is_right_flattened(trial: Trial, shape: Shape) -> bool:
     """
     loss = trial.runner.cell.path.loss
     if loss.reduction is None or loss.target in (INDEX, IGNORABLE):
-        return False  # of each row it would have another shape; a label is no label of a longer row
+        return (
+            False  # of each row it would have another shape; a label is no label of a longer row
+        )
     small = [(*_FEW, 3), (*_FEW, shape[-1])] if len(shape) == _TIME else []
     return any(_is_flattened(trial, one) for one in (*small, shape) if trial.takes(one))
 

@@ -112,7 +112,10 @@ def own_paths(options: argparse.Namespace) -> list[LossPath]:
         )
     load_quietly()  # before a formula's module does
     against = spec_of(options.against, options.reduction)
-    return [own_path(imported(name), against, name=name) for name in names]
+    try:
+        return [own_path(imported(name), against, name=name) for name in names]
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def shape_group(text: str) -> tuple[tuple[int, ...], ...]:

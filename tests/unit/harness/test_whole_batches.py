@@ -104,9 +104,7 @@ IDS = ["dice", "jaccard", "root of a sum"]
 def test_a_mean_that_flattens_its_examples_takes_rows_only(loss, against, shape, fmt):
     if fmt is BINARY16 and len(shape) > 3:
         pytest.skip("the rounding of half formats hides the difference there")
-    found = fit_of(
-        trial(loss, against, fmt, reduction="mean"), [(128, 10), shape], chosen=False
-    )
+    found = fit_of(trial(loss, against, fmt, reduction="mean"), [(128, 10), shape], chosen=False)
     assert found.shapes == ((128, 10), (math.prod(shape[:-1]), shape[-1]))
     assert "takes [rows, classes] only" in found.notes[0]
 
@@ -200,9 +198,7 @@ def test_a_loss_divided_by_what_the_labels_say_is_of_the_whole_batch():
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         return tf.reduce_sum(losses) / tf.cast(tf.math.count_nonzero(labels) + 1, losses.dtype)
 
-    assert WHOLE in fit_of(
-        trial(loss, "softmax-cross-entropy"), [(32, 6)], chosen=True
-    ).refusal
+    assert WHOLE in fit_of(trial(loss, "softmax-cross-entropy"), [(32, 6)], chosen=True).refusal
 
 
 def test_one_number_that_is_nearly_right_by_chance_is_told_no_other_arguments():
