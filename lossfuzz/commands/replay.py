@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossfuzz.apart import Ended, Limits, replay_apart, run_apart
-from lossfuzz.campaign.folders import own_folders
 from lossfuzz.audit import AuditError
+from lossfuzz.campaign.folders import own_folders
 from lossfuzz.errors import UsageError
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
