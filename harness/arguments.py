@@ -2,7 +2,8 @@
 
 A loss that is wrong on every ordinary row may be a bad loss, or a good one of other arguments. It
 is called with its arguments exchanged, on probabilities, and on the other kind of labels: where
-one of these gives the exact values on all ordinary rows, that is what it takes.
+one of these gives the exact values on all ordinary rows, that is what it takes. A loss that is
+reduced says one number of a batch, which may be right by chance: it is asked of several batches.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from lossfuzz.harness.paths.signature import Signature, signature_of
 from lossfuzz.harness.prepared import prepare_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.losses.targets import Targets
     from lossfuzz.harness.prepared import Prepared
     from lossfuzz.harness.trial import Trial
 
@@ -33,6 +35,9 @@ _TOLERANCE = 1e-2
 _UNITS = 64
 _FEW = 1 / 4
 """Of the ordinary rows: a loss that is right on more of them takes what it was given."""
+
+_BATCHES = (2, 3, 5, 8)
+"""Rows of the batches of which a reduced loss is asked too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,23 +70,22 @@ def other_arguments(trial: Trial, shape: tuple[int, ...]) -> str:
         trial: of a user's loss.
         shape: of the ordinary rows.
     """
-    cell = trial.runner.cell
+    loss = trial.runner.cell.path.loss
+    shapes = [shape, *((rows, shape[-1]) for rows in _BATCHES if loss.reduction is not None)]
     try:
-        logits, targets = trial.rows(shape)
-        rows = prepare_targets(logits, targets, {}, cell.path.loss)
-        shares = _on_probabilities(trial, logits, targets)
+        batches = [trial.rows(one) for one in shapes]
+        rows = [prepare_targets(*one, {}, loss) for one in batches]
+        shares = _on_probabilities(trial, batches)
     except FormulaError:
         return ""
-    batches = [one for one in (rows, shares) if one is not None]
-    if any(_right(trial.runner.run, one) > _FEW for one in batches):
+    if any(_right(trial.runner.run, one) > _FEW for one in (rows, shares)):
         return ""
     for way in _ways(trial):
         if _right(_calling(trial, way), rows) == 1:
             return _told(way)
-    if shares is not None:
-        for way in _logarithms(trial):
-            if _right(_calling(trial, way), shares) == 1:
-                return _told(way)
+    for way in _logarithms(trial) if shares else ():
+        if _right(_calling(trial, way), shares) == 1:
+            return _told(way)
     return ""
 
 
@@ -92,30 +96,44 @@ def _told(way: _Otherwise) -> str:
     )
 
 
-def _on_probabilities(trial: Trial, logits: NDArray[Any], targets: Any) -> Prepared | None:
-    """For a user's formula, which may be of probabilities: rows of them."""
+def _on_probabilities(
+    trial: Trial, batches: Sequence[tuple[NDArray[Any], Targets]]
+) -> list[Prepared]:
+    """For a user's formula, which may be of probabilities: rows of them; else none."""
     loss = trial.runner.cell.path.loss
-    if (loss.base or loss).derived is None or logits.shape[-1] == 1:
-        return None
-    wide = np.exp(logits.astype(np.float64))
-    shares = trial.runner.cell.format.cast(wide / wide.sum(axis=-1, keepdims=True))
-    return prepare_targets(shares, targets, {}, loss)
+    if (loss.base or loss).derived is None or batches[0][0].shape[-1] == 1:
+        return []
+    found = []
+    for logits, targets in batches:
+        wide = np.exp(logits.astype(np.float64))
+        shares = trial.runner.cell.format.cast(wide / wide.sum(axis=-1, keepdims=True))
+        found.append(prepare_targets(shares, targets, {}, loss))
+    return found
 
 
-def _right(run: Callable[[NDArray[Any], NDArray[Any]], Any], prepared: Prepared) -> float:
-    """The share of rows, with an exact value, whose loss is right; 0 if there is none."""
+def _right(run: Callable[[NDArray[Any], NDArray[Any]], Any], batches: Sequence[Prepared]) -> float:
+    """The share of losses, with an exact value, that are right; 0 if there is none."""
+    near = [_are_near(run, one) for one in batches]
+    found = np.concatenate([np.zeros(0, np.bool_), *near])
+    return float(found.mean()) if found.size else 0.0
+
+
+def _are_near(
+    run: Callable[[NDArray[Any], NDArray[Any]], Any], prepared: Prepared
+) -> NDArray[np.bool_]:
+    """Whether the losses of a batch that have an exact value are right; False if it is refused."""
+    exact = prepared.reference.loss
+    judged = prepared.reference.judged[: len(exact)] & np.isfinite(exact)
     try:
         with np.errstate(all="ignore"):
             losses = run(prepared.logits, prepared.fed).loss.astype(np.float64)
     except UnavailableError:
-        return 0.0
-    exact = prepared.reference.loss
-    judged = prepared.reference.judged[: len(exact)] & np.isfinite(exact)
-    if not judged.any() or losses.shape != exact.shape:
-        return 0.0
+        return np.zeros(1, np.bool_)
+    if losses.shape != exact.shape:
+        return np.zeros(1, np.bool_)
     allowed = max(_TOLERANCE, _UNITS * format_of(prepared.logits).unit_roundoff)
     near = np.abs(losses - exact) <= allowed * np.maximum(1.0, np.abs(exact))
-    return float(near[judged].mean())
+    return np.asarray(near[judged])
 
 
 def _ways(trial: Trial) -> Iterator[_Otherwise]:

@@ -18,10 +18,15 @@ from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.keras_own import wants_probabilities
 from lossfuzz.harness.paths.own import loss_of
-from lossfuzz.harness.paths.own_call import ONE_AXIS_TOO_MANY, ONE_FOR_EACH_CLASS
+from lossfuzz.harness.paths.own_call import (
+    ONE_AXIS_TOO_MANY,
+    ONE_FOR_EACH_CLASS,
+    ONE_FOR_THE_BATCH,
+)
 from lossfuzz.harness.ranks import takes_rows_only
 from lossfuzz.harness.trial import try_twice
 from lossfuzz.harness.unreduced import is_of_elements
+from lossfuzz.harness.whole_batch import is_of_the_whole_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 _FEW_ROWS = (8, 16, 64)
+_FEWEST_ROWS = (2, 3, 5, 8)
 _COUNTS = tuple(range(1, 11))
 _MOST_CLASSES = 4096
 _MOST_NAMED = 16
@@ -89,7 +95,7 @@ class _Fitting:
         if not refusal and taken:
             refusal = self._of_rows(self._small(taken))
         elif refusal or not taken:
-            refusal = self._otherwise() or refusal
+            refusal = self._otherwise() or self._of_the_batch() or refusal
         return self._refused(refusal)
 
     def _refused(self, refusal: str) -> Fit:
@@ -234,6 +240,20 @@ class _Fitting:
         shape = (_FEW_ROWS[-1], min(shape[-1] for shape in self.shapes))
         other = other_arguments(self.trial, shape)
         return f"{self.name} {other}" if other else ""
+
+    def _of_the_batch(self) -> str:
+        """What there is to say of one number for the batch that is no reduction of its rows."""
+        if not all(ONE_FOR_THE_BATCH in (self.trial.refusal(one) or "") for one in self.shapes):
+            return ""
+        least = min(self.shapes, key=lambda shape: shape[-1])
+        few = [(*(1 for _ in least[2:]), rows, least[-1]) for rows in _FEWEST_ROWS]
+        if not is_of_the_whole_batch(self.trial, few):
+            return ""
+        return (
+            f"{self.name} returns one number for the batch, which on ordinary rows is neither the "
+            f"mean nor the sum, weighted or not, of their {self.path.loss.name}; a loss of the "
+            "whole batch that is no mean or sum of its rows cannot be stated yet"
+        )
 
 
 def _raised(told: str) -> bool:

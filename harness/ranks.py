@@ -2,19 +2,23 @@
 
 On [batch, time, classes] such a loss raises, returns another shape, or even a loss of the right
 shape with other values. The last is told from a defect by what is known of such losses: that they
-are right where the classes are on axis 1; that they get by on square shapes only; or that their
-mean divides by the classes in place of the time.
+are right where the classes are on axis 1; that they get by on square shapes only; that their mean
+divides by the classes in place of the time; or that they flatten all but the batch's axis, as
+losses of masks do, and are right of [batch, time * classes].
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.reduced import SUM
+from lossfuzz.harness.losses.targets import IGNORABLE, INDEX
 from lossfuzz.harness.prepared import prepare_targets
 from lossfuzz.harness.unreduced import raw_losses
 
@@ -29,6 +33,12 @@ _TOLERANCE = 1e-2
 _UNITS = 64
 _TIME = 3
 
+_FEW = (2, 3)
+"""Of batch and time: of few rows a mean of rows is another number than that of longer rows."""
+
+_CLEARLY = 8
+"""How many times nearer a loss is to the values that are its own."""
+
 
 def takes_rows_only(trial: Trial, shape: Shape) -> bool:
     """Whether a loss is right on the rows of a shape, and not meant for the shape itself.
@@ -42,9 +52,53 @@ def takes_rows_only(trial: Trial, shape: Shape) -> bool:
         return trial.takes(flat)
     there, rows = trial.observed(shape), trial.observed(flat)
     exact = _exact(trial, flat)
-    if _near(trial, there.loss, exact) or not _near(trial, rows.loss, exact):
-        return False  # right as it is, or wrong on rows as well
+    if not _near(trial, rows.loss, exact):
+        return False  # wrong on rows as well
+    if _is_right_flattened(trial, shape):
+        return True
+    if _near(trial, there.loss, exact):
+        return False  # right as it is
     return len(shape) == _TIME and _is_of_rank_2(trial, shape, there.loss, exact)
+
+
+def _is_right_flattened(trial: Trial, shape: Shape) -> bool:
+    """Whether a reduced loss is that of the same numbers as [batch, time * classes].
+
+    With many classes that may be nearly the loss of the rows: it is told from it by rows of few.
+    """
+    loss = trial.runner.cell.path.loss
+    if loss.reduction is None or loss.target in (INDEX, IGNORABLE):
+        return (
+            False  # of each row it would have another shape; a label is no label of a longer row
+        )
+    small = [(*_FEW, 3), (*_FEW, shape[-1])] if len(shape) == _TIME else []
+    return any(_is_flattened(trial, one) for one in (*small, shape) if trial.takes(one))
+
+
+def _is_flattened(trial: Trial, shape: Shape) -> bool:
+    """Whether a loss is clearly nearer to the exact loss of the longer rows, and is near to it."""
+    logits, targets = trial.rows(shape)
+    longer = logits.reshape(len(logits), -1)
+    weights = targets.weights.reshape(longer.shape)
+    targets = replace(
+        targets,
+        weights=weights,
+        labels=weights.argmax(axis=1),
+        masked=targets.masked.reshape(longer.shape),
+    )
+    loss = trial.runner.cell.path.loss
+    try:
+        flattened = prepare_targets(longer, targets, {}, loss).reference.loss
+    except FormulaError:
+        return False
+    found = trial.observed(shape).loss
+    exact = _exact(trial, (math.prod(logits.shape[:-1]), shape[-1]))
+    if not _near(trial, found, flattened):
+        return False
+    unit = trial.runner.cell.format.unit_roundoff
+    apart = float(np.abs(found - exact).max()), float(np.abs(found - flattened).max())
+    rounding = _UNITS * unit * max(1.0, float(np.abs(exact).max()))
+    return apart[0] > max(rounding, _CLEARLY * apart[1])
 
 
 def _is_of_rank_2(

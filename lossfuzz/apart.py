@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.engine import module_paths, resident_bytes
+from lossfuzz.campaign.folders import search_like, search_path
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.harness.findings import Finding
@@ -150,7 +150,7 @@ def replay_apart(finding: Finding, limits: Limits, *, device: str | None = None)
         AuditError: the exact values in the record are not those that mpmath gives.
         BackendError: TensorFlow cannot be started.
     """
-    request = {"finding": finding.to_json(), "device": device, "folder": str(Path.cwd())}
+    request = {"finding": finding.to_json(), "device": device, "search_path": search_path()}
     ended = run_apart(
         ["-m", "lossfuzz.apart"],
         replace(limits, start=_START_SECONDS),
@@ -175,7 +175,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     request: dict[str, Any] = json.load(sys.stdin)
-    sys.path.append(request["folder"])  # where a user's own losses are, behind all else
+    search_like(request["search_path"])  # a user's own losses are there
     try:
         start_tensorflow()
         answers.write("\n")  # from here on the time counts

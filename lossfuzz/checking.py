@@ -8,13 +8,22 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.arguments import (
+    device_of,
+    families_of,
+    formats_of,
+    modes_of,
+    rows_of,
+    seconds_of,
+    seed_of,
+    shapes_of,
+)
 from lossfuzz.audit import audit_findings
 from lossfuzz.confirming import made_small
 from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
-from lossfuzz.harness.formats import FloatFormat, training_format
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lossfuzz.harness.execution import Runner
+    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.strategies.recipes import Recipe
 
@@ -116,15 +126,15 @@ def check(
     loss: Callable[..., Any],
     against: str | LossSpec | Callable[..., Any],
     *,
-    formats: Sequence[str | FloatFormat] = ("float32", "float16", "bfloat16"),
-    modes: Sequence[str] = MODES,
+    formats: str | FloatFormat | Sequence[str | FloatFormat] = ("float32", "float16", "bfloat16"),
+    modes: str | Sequence[str] = MODES,
     device: str = "CPU:0",
     reduction: str | None = None,
     rows: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
     shapes: Sequence[tuple[int, ...]] | None = None,
-    families: Sequence[str] = tuple(FAMILIES),
+    families: str | Sequence[str] = tuple(FAMILIES),
     bounds: tuple[float, float] | None = None,
     stop_early: bool = True,
 ) -> RunResult:
@@ -138,8 +148,8 @@ def check(
         loss: ``(logits, labels) -> losses`` on TensorFlow's tensors, see `own_path`.
         against: what it is to compute: a name such as ``softmax-cross-entropy``, a `LossSpec`, or
             a formula ``(x, logits, label)``, see `formula`.
-        formats: of the logits: float32, float16, bfloat16.
-        modes: eager, graph, xla.
+        formats: of the logits: float32, float16, bfloat16; or one of them.
+        modes: eager, graph, xla; or one of them.
         device: of TensorFlow.
         reduction: of a loss that returns one number for the batch: mean, sum, weighted mean
             (the sum of w l, divided by the rows) or mean with sample weight (divided by the sum
@@ -153,7 +163,7 @@ def check(
             classes] beside [rows, classes], what it takes is found out: [rows, classes] only, one
             number of classes only, or a loss of every element. It is judged there, and the
             result's ``notes`` say so.
-        families: of the logits, by name.
+        families: of the logits, by name; or one of them.
         bounds: the interval that all logits lie in, such as (-1, 1) for cosines; by default any.
         stop_early: whether the first defect ends the check; without, its whole budget is measured
             before it is judged.
@@ -167,20 +177,23 @@ def check(
         LossNotJudged: fewer than 5 % of a cell's rows have an exact value.
         FormulaError: the formula it is held against cannot be evaluated.
         ValueError: an argument is not known; the message lists what is.
+        TypeError: an argument is of another kind than it should be, such as a class of losses.
         BackendError: TensorFlow or the device is missing.
     """
     spec = spec_of(against, reduction)
+    given = None if bounds is None else checked_bounds(bounds)
     plan = Plan(
-        paths=(own_path(loss, spec, bounds=bounds and checked_bounds(bounds)),),
-        formats=tuple(training_format(one) for one in formats),
-        modes=tuple(modes),
-        families=tuple(families),
-        shapes=_shapes(spec) if shapes is None else tuple(tuple(shape) for shape in shapes),
-        rows=CHECK_ROWS if rows is None and seconds is None else rows,
-        seconds=seconds,
-        seed=seed,
-        bounds=bounds,
+        paths=(own_path(loss, spec, bounds=given),),
+        formats=formats_of(formats),
+        modes=modes_of(modes),
+        families=families_of(families),
+        shapes=_shapes(spec) if shapes is None else shapes_of(shapes),
+        rows=CHECK_ROWS if rows is None and seconds is None else rows_of(rows),
+        seconds=seconds_of(seconds),
+        seed=seed_of(seed),
+        bounds=given,
     )
+    device = device_of(device)
     __tracebackhide__ = True
     started = time.perf_counter()
     tf = start_tensorflow()

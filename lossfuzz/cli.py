@@ -20,6 +20,8 @@ class _OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        if message == "argument --bounds: expected one argument":
+            message += ", written behind = since it may begin with -: --bounds=-1:1"
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 

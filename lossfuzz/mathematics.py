@@ -27,6 +27,11 @@ def spec_of(
         ValueError: the name or the reduction is not known.
         TypeError: it is something else.
     """
+    if isinstance(against, type):
+        raise TypeError(
+            "expected a loss's name such as 'softmax-cross-entropy', a LossSpec or a formula "
+            f"(x, logits, label), got the class {against.__name__}"
+        )
     if isinstance(against, LossSpec):
         from lossfuzz.harness.formula.spec import known
 
@@ -44,6 +49,11 @@ def spec_of(
         )
     if reduction is None:
         return spec
+    if not isinstance(reduction, str):
+        raise TypeError(
+            f"expected a reduction by name such as 'mean', got {reduction!r} of type "
+            f"{type(reduction).__name__}"
+        )
     reduction = reduction_named(reduction)
     if spec.reduction is not None:
         raise ValueError(f"{spec.name!r} is reduced already; leave the reduction out")

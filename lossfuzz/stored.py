@@ -7,11 +7,11 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.baseline import read_stored
+from lossfuzz.campaign.folders import plan_of
 from lossfuzz.campaign.outcome import merged
 from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.results import RunResult
-from lossfuzz.plan import Plan
 from lossfuzz.record import read_record
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _joined(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _read_campaign(folder: Path) -> RunResult:
     store = Store.read(folder)
     try:
-        return merged(store, Plan.from_json(store.fact("plan")))
+        return merged(store, plan_of(store))
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise UsageError(
             f"the campaign in {str(folder)!r} cannot be read here ({_told(error)}); it may come "

@@ -27,10 +27,12 @@ def checked_bounds(bounds: Bounds) -> Bounds:
         ValueError: they are none; the message says what is expected.
     """
     try:
+        if isinstance(bounds, str | bytes | dict | set | frozenset):
+            raise TypeError(type(bounds).__name__)  # noqa: TRY301 - told as all others are
         low, high = map(float, bounds)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f"expected bounds of the logits as two numbers such as (-1, 1), got {bounds!r}"
+            f"expected bounds of the logits as two numbers such as (-1, 1), got {bounds!r:.80}"
         ) from None
     if not low < high:
         raise ValueError(f"expected a lower bound below the upper one, got {low:g} and {high:g}")

@@ -133,6 +133,8 @@ def ordinary_sizes(function: UserFunction, classes: int) -> tuple[float, float]:
     with np.errstate(all="ignore"):
         gradient = np.abs(tape.gradient(function.over_rows(tape, targets)).to_float64())
     gradient = gradient[np.isfinite(gradient).all(axis=1)]
+    if not len(gradient):
+        gradient = _gradients_elsewhere(function, logits, targets)
     steepest = float(gradient.max(initial=0.0))
     if steepest == 0:
         return 1.0, 1.0
@@ -154,6 +156,28 @@ def ordinary_rows(kind: str, rows: int, classes: int) -> tuple[NDArray[np.float3
     if classes > 1:
         logits[odd, labels[odd]] = np.log(others.sum(axis=1))
     return logits, targets_of(kind, logits, labels)
+
+
+def rows_in_domains(logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Ordinary rows brought into (0, 1), into (-1, 1) and above 0, for formulas that want that."""
+    wide = logits.astype(np.float64)
+    moved = (1 / (1 + np.exp(-wide)), np.tanh(wide / 2), np.exp(wide / 2))
+    return [one.astype(np.float32) for one in moved]
+
+
+def _gradients_elsewhere(
+    function: UserFunction, logits: NDArray[np.float32], targets: Targets
+) -> Reals:
+    """The finite gradients on the first of `rows_in_domains` that has any, without their signs."""
+    found = np.zeros((0, logits.shape[1]))
+    for rows in rows_in_domains(logits):
+        tape = StableTape(Enclosure.exactly(rows.astype(np.float64), FLOAT64), targets)
+        with np.errstate(all="ignore"):
+            gradient = np.abs(tape.gradient(function.over_rows(tape, targets)).to_float64())
+        found = gradient[np.isfinite(gradient).all(axis=1)]
+        if len(found):
+            break
+    return found
 
 
 def _tape(logits: NDArray[Any], targets: Targets) -> StableTape:

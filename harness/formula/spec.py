@@ -14,6 +14,7 @@ from lossfuzz.harness.formula.rounding import (
     explained_rounding,
     ordinary_rows,
     ordinary_sizes,
+    rows_in_domains,
 )
 from lossfuzz.harness.formula.stable import StableTape
 from lossfuzz.harness.formula.terms import ClassCountError, FormulaError
@@ -40,7 +41,7 @@ _ERROR_FACTOR = 2.0
 _PROBED_ROWS = 4
 _ORDINARY_CLASSES = 3
 _MOST_CLASSES = 4096
-_OTHER_COUNTS = (2, 4, 1, 5, 6, 8, 10, 12, 16, 33, 100, 1000)
+_OTHER_COUNTS = (2, 4, 1, *range(5, 17), 33, 100, 1000)
 """Class counts that are tried of a formula which refuses the ordinary one."""
 
 _LEFT_OUT = 16
@@ -243,41 +244,78 @@ def _described(function: Callable[..., Any]) -> str:
     return lines[0] if lines else "written by the user"
 
 
-def _probed(derived: Derived, classes: int = _ORDINARY_CLASSES) -> int:
-    """Evaluate ordinary rows, so that faults are told at once; returns the number of classes."""
-    kind = derived.function.target
-    logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
-    rows = zip(logits.astype(np.float64), targets.weights, strict=True)
-    try:
-        found = [derived.exact_row(*row) for row in rows]
-        with np.errstate(all="ignore"):
-            derived.evaluate(Enclosure.exactly(logits.astype(np.float64), FLOAT64), targets)
-    except FormulaError as error:
-        needed = error.needed if isinstance(error, ClassCountError) else 0
-        if classes != _ORDINARY_CLASSES or needed > _MOST_CLASSES:
+class _NoValueError(FormulaError):
+    """A formula takes so many classes, and has no value there."""
+
+
+def _probed(derived: Derived) -> int:
+    """Evaluate ordinary rows, so that faults are told at once; returns the number of classes.
+
+    A formula that asks for another number of classes is given it, and again, as long as it asks
+    for one that was not tried; of one that refuses the ordinary number in other words, other
+    numbers are tried.
+
+    Raises:
+        FormulaError: it takes none; what it said of the ordinary one, or of the last it asked for.
+    """
+    tried: list[int] = []
+    classes = _ORDINARY_CLASSES
+    while True:
+        tried.append(classes)
+        try:
+            return _evaluated(derived, classes)
+        except _NoValueError:
             raise
-        return _probed_otherwise(derived, (needed,) if needed else _OTHER_COUNTS, error)
-    if all(one is None for one in found):
-        raise FormulaError(
-            f"formula {derived.function.name}: has no finite value with a derivative for ordinary "
-            f"logits such as {logits[0].tolist()} with target {targets.weights[0].tolist()}; "
-            "look for a logarithm or root of 0 or less (x.xlogy and x.where help)"
-        )
-    return classes
+        except FormulaError as error:
+            refusal = error
+            needed = error.needed if isinstance(error, ClassCountError) else 0
+        if needed in tried or needed > _MOST_CLASSES:
+            raise refusal
+        if not needed:
+            return _probed_otherwise(derived, tried, refusal)
+        classes = needed
 
 
-def _probed_otherwise(derived: Derived, counts: Sequence[int], refusal: FormulaError) -> int:
+def _probed_otherwise(derived: Derived, tried: Sequence[int], refusal: FormulaError) -> int:
     """The first of some class counts that the formula takes.
 
     Raises:
-        FormulaError: it takes none; what it said of the ordinary one, or of the only other.
+        FormulaError: it takes none; or it takes one, and has no value there.
     """
-    for classes in counts:
+    for classes in _OTHER_COUNTS:
+        if classes in tried:
+            continue
         try:
-            return _probed(derived, classes)
-        except FormulaError as error:
-            refusal = error if len(counts) == 1 else refusal
+            return _evaluated(derived, classes)
+        except _NoValueError:
+            raise
+        except FormulaError:
+            continue
     raise refusal
+
+
+def _evaluated(derived: Derived, classes: int) -> int:
+    """Evaluate ordinary rows of so many classes, in the formula's domain; returns the classes.
+
+    Raises:
+        FormulaError: it does not take them.
+        _NoValueError: it has no finite value on any of them.
+    """
+    kind = derived.function.target
+    logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
+    for rows in (logits, *rows_in_domains(logits)):
+        wide = rows.astype(np.float64)
+        found = [derived.exact_row(*row) for row in zip(wide, targets.weights, strict=True)]
+        with np.errstate(all="ignore"):
+            derived.evaluate(Enclosure.exactly(wide, FLOAT64), targets)
+        if any(one is not None for one in found):
+            return classes
+    raise _NoValueError(
+        f"formula {derived.function.name}: has no finite value with a derivative for ordinary "
+        f"logits such as {logits[0].tolist()} with target {targets.weights[0].tolist()}, nor for "
+        "such logits brought into (0, 1), into (-1, 1) or above 0; look for a logarithm or root "
+        "of 0 or less (x.xlogy and x.where help)"
+    )
 
 
 def _masks(derived: Derived, classes: int) -> bool:

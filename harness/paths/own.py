@@ -54,12 +54,17 @@ def own_path(
         bounds: the interval that it takes its inputs from; None for any.
 
     Raises:
-        TypeError: it cannot be called, or not with two arguments.
+        TypeError: it cannot be called, or not with two arguments, or is a class.
     """
     if not callable(loss):
         raise TypeError(
             f"expected a loss that can be called with (logits, labels), got {loss!r} of type "
             f"{type(loss).__name__}"
+        )
+    if isinstance(loss, type):
+        raise TypeError(
+            f"expected a loss that can be called with (logits, labels), got the class "
+            f"{loss.__name__}: make an object of it, such as {loss.__name__}(), and give that"
         )
     signature = signature_of(loss, against)
     written = name or _written_name(loss)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ONE_FOR_EACH_CLASS = "one loss for each class"
 ONE_AXIS_TOO_MANY = "drop the last axis"
+ONE_FOR_THE_BATCH = "of a mean or a sum over the batch say so"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _IN_USER_CODE = "in user code:"
 _NODE = re.compile(r"\{\{.*?\}\}\s*| \[Op:\w+\].*$")
@@ -175,7 +176,7 @@ def _checked(losses: Any, logits: Any, labels: Any, against: LossSpec, written: 
 
 def _advice(got: tuple[int, ...], wanted: tuple[int, ...], logits: tuple[int, ...]) -> str:
     if not got:
-        return " (of a mean or a sum over the batch say so: reduction='mean' or --reduction mean)"
+        return f" ({ONE_FOR_THE_BATCH}: reduction='mean' or --reduction mean)"
     if wanted and got == (*wanted, 1):
         return f" ({ONE_AXIS_TOO_MANY}: keepdims=True leaves one)"
     if got == logits:

@@ -241,9 +241,17 @@ class _Process:
 
 
 def module_paths() -> list[str]:
-    """Where this process finds modules, so that a worker finds the same; never the folder here."""
-    here = str(Path.cwd())
-    return [path for path in sys.path if path not in ("", here)]
+    """Where a worker finds this package and TensorFlow; users' modules by `folders` alone.
+
+    Never the folder here, nor another one whose own folder named lossfuzz would hide the package.
+    """
+    here, package = str(Path.cwd()), Path(__file__).parents[1]
+    return [path for path in sys.path if path not in ("", here) and not _hides(path, package)]
+
+
+def _hides(folder: str, package: Path) -> bool:
+    other = Path(folder) / package.name
+    return other.is_dir() and other.resolve() != package.resolve()
 
 
 def resident_bytes(pid: int) -> int:

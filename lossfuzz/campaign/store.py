@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE = "campaign.sqlite"
+_LOCK = ".campaign.lock"
 _APPLICATION_ID = 0x10552022
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,11 +103,12 @@ class Store:
             self._lock.close()
 
     def discard(self) -> None:
-        """Let the store go, and remove its file."""
+        """Let the store go, and remove its files."""
         path = Path(self._connection.execute("PRAGMA database_list").fetchone()[2])
         self.close()
         for ending in ("", "-wal", "-shm"):
             path.with_name(path.name + ending).unlink(missing_ok=True)
+        path.with_name(_LOCK).unlink(missing_ok=True)
 
     def keep(self, name: str, value: Any) -> None:
         """Write one of the campaign's facts."""
@@ -187,7 +189,7 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _locked(folder: Path) -> IO[str]:
-    lock = (folder / ".campaign.lock").open("w")
+    lock = (folder / _LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -70,12 +70,18 @@ class _Worker:
         self._say({"at": cell, "recipe": number, "made": made})
 
     def _start(
-        self, plan: dict[str, Any], logical_cpus: int, pythons: dict[str, str]
+        self,
+        plan: dict[str, Any],
+        logical_cpus: int,
+        pythons: dict[str, str],
+        search_path: list[str],
     ) -> dict[str, Any]:
+        from lossfuzz.campaign.folders import search_like
         from lossfuzz.harness.backend import start_tensorflow
         from lossfuzz.measuring import Measuring
         from lossfuzz.plan import Plan
 
+        search_like(search_path)
         start_tensorflow(logical_cpus=logical_cpus)
         self._plan = Plan.from_json(plan)
         self._measuring = Measuring(self._announce, pythons, self._plan.shapes)

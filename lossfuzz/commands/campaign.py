@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.coordinator import Coordinator
 from lossfuzz.campaign.engine import LocalEngine
+from lossfuzz.campaign.folders import FOLDERS, own_folders, plan_of, search_path
 from lossfuzz.campaign.messages import Failed, Finished, Request
 from lossfuzz.campaign.outcome import joined, merged
 from lossfuzz.campaign.store import FILE, Store
@@ -20,13 +21,13 @@ from lossfuzz.errors import UsageError
 from lossfuzz.fitting import Fitted, RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.harness.subjects.process import SubjectError, program_path
-from lossfuzz.plan import Plan
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
     import argparse
 
     from lossfuzz.harness.results import RunResult
+    from lossfuzz.plan import Plan
 
 
 def start(plan: Plan, options: argparse.Namespace) -> RunResult:
@@ -47,16 +48,13 @@ def start(plan: Plan, options: argparse.Namespace) -> RunResult:
     store.keep("notes", list(fit.notes))
     store.keep("logical_cpus", options.logical_cpus)
     store.keep("programs", programs)
+    store.keep(FOLDERS, own_folders())
     try:
         _describe(store, options)
-    except _ImpossibleError:
+    except UsageError:
         store.discard()  # it holds nothing, and would stand in the way of the mended command
         raise
     return _go_on(store, options)
-
-
-class _ImpossibleError(UsageError):
-    """A campaign asks for what this machine cannot give, now or later."""
 
 
 def _fitted(plan: Plan, options: argparse.Namespace) -> Fitted:
@@ -116,11 +114,13 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
     started = time.monotonic()
     spent = (store.fact("seconds") or {}).get("total", 0.0)
     if store.fact("environment") is None:
+        _plan(store)  # so that its own losses are found
         _describe(store, options)
+    plan = _plan(store)
     engine = _engine(store, options)
     try:
         with told_progress("starting TensorFlow", "task", quiet=options.quiet) as progress:
-            Coordinator(store, _plan(store), engine, progress).run()
+            Coordinator(store, plan, engine, progress).run()
             store.keep("complete", value=True)
     except KeyboardInterrupt:
         print(  # noqa: T201
@@ -129,7 +129,7 @@ def _go_on(store: Store, options: argparse.Namespace) -> RunResult:
     finally:
         engine.close()
     store.keep("seconds", {"total": spent + time.monotonic() - started})
-    result = merged(store, _plan(store))
+    result = merged(store, plan)
     store.close()
     return result
 
@@ -139,6 +139,7 @@ def _engine(store: Store, options: argparse.Namespace) -> LocalEngine:
         "plan": store.fact("plan"),
         "logical_cpus": store.fact("logical_cpus") or 1,
         "pythons": store.fact("pythons") or {},
+        "search_path": search_path(),
     }
     return LocalEngine(
         options.workers, body, seconds=options.time_limit, memory=_memory_limit(options)
@@ -156,7 +157,7 @@ def _describe(store: Store, options: argparse.Namespace) -> None:
     finally:
         engine.close()
     if isinstance(event, Failed):
-        raise _ImpossibleError(event.message)
+        raise UsageError(event.message)
     if not isinstance(event, Finished):
         raise UsageError(f"TensorFlow cannot be started: {event.reason}")
     store.keep("plan", {**plan, "devices": event.result["devices"]})
@@ -165,9 +166,8 @@ def _describe(store: Store, options: argparse.Namespace) -> None:
 
 
 def _plan(store: Store) -> Plan:
-    record: dict[str, Any] = store.fact("plan")
     try:
-        return Plan.from_json(record)
+        return plan_of(store)
     except (ValueError, KeyError) as error:
         raise UsageError(
             f"the campaign's plan cannot be read here: {error}; it may come from another version"

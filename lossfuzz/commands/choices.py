@@ -114,7 +114,10 @@ def own_paths(options: argparse.Namespace) -> list[LossPath]:
     against = spec_of(options.against, options.reduction)
     said = getattr(options, "bounds", None)
     bounds = None if said is None else bounds_of(said)
-    return [own_path(imported(name), against, name=name, bounds=bounds) for name in names]
+    try:
+        return [own_path(imported(name), against, name=name, bounds=bounds) for name in names]
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def shape_group(text: str) -> tuple[tuple[int, ...], ...]:

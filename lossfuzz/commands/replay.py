@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.apart import Ended, Limits, replay_apart, run_apart
 from lossfuzz.audit import AuditError
+from lossfuzz.campaign.folders import own_folders
 from lossfuzz.errors import UsageError
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
@@ -190,8 +191,8 @@ def batch_shown(finding: Finding, result: Replayed) -> Shown | None:
 
 
 def _run(code: str, limits: Limits, finding: Finding) -> Ended:
-    own = [str(Path.cwd())] if ":" in finding.path else []
-    return run_apart(["-c", code], limits, paths=own)
+    own = own_folders() if ":" in finding.path else {}
+    return run_apart(["-c", code], limits, paths=[one for some in own.values() for one in some])
 
 
 def _printed(ended: Ended) -> str:

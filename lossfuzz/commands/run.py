@@ -58,6 +58,11 @@ def run_command(options: argparse.Namespace) -> int:
         options.workers = 1
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers expects 1 or more, got {options.workers}")
+    if options.python and any(path.own for path in plan.paths):
+        raise UsageError(
+            "--python runs no losses of your own: another interpreter runs lossfuzz's own paths "
+            "alone; leave out --python or --loss"
+        )
     existed = options.out.exists()
     make_writable(options.out)
     with ended_by_signals() as ending:
@@ -66,7 +71,7 @@ def run_command(options: argparse.Namespace) -> int:
                 result = _run_with_progress(plan, options)
             else:
                 result = campaign.start(plan, options)
-        except (BackendError, FormulaError, RefusedLossError) as error:
+        except (BackendError, FormulaError, RefusedLossError, UsageError) as error:
             if not existed:
                 with contextlib.suppress(OSError):  # something was written there
                     options.out.rmdir()

@@ -136,3 +136,23 @@ def test_an_error_inside_a_graph_says_what_happened():
         lossfuzz.check(particular, NAME, **QUICK, modes=["graph"])
     assert "Graph execution error" not in str(refusal.value)
     assert "float32 [32, 4]" in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_losses_of_a_wider_floating_dtype_are_taken(dtype):
+    import tensorflow as tf
+
+    def wide(logits, labels):
+        return tf.cast(fused(tf.cast(logits, tf.float32), labels), dtype)
+
+    assert lossfuzz.check(wide, NAME, **{**QUICK, "formats": ["float32", "float16"]}).cells
+
+
+def test_losses_of_another_dtype_are_refused():
+    import tensorflow as tf
+
+    def whole(logits, labels):
+        return tf.cast(fused(logits, labels), tf.int32)
+
+    with pytest.raises(lossfuzz.LossRefusal, match="dtype int32; expected a floating one"):
+        lossfuzz.check(whole, NAME, **QUICK, modes="eager")

@@ -97,7 +97,7 @@ def test_a_sound_loss_of_four_columns_passes(shapes):
     result = lossfuzz.check(weighted, exactly_weighted, **QUICK, shapes=shapes)
     assert all(one.summary.judged for one in result.cells)
     assert all(text.endswith("x4") for text in result.plan["shapes"])
-    assert len(result.notes) == (shapes is None)
+    assert len([note for note in result.notes if "together take" in note]) == (shapes is None)
 
 
 @pytest.mark.parametrize("shapes", [None, [(64, 4)]], ids=["default shapes", "64x4"])
@@ -286,7 +286,7 @@ def test_a_format_that_a_loss_does_not_take_can_be_left_out():
 def late(calls=[0]):  # noqa: B006 - a formula that counts its calls
     def formula(x, logits, label):
         calls[0] += 1
-        if calls[0] > 40:
+        if calls[0] > 400:
             raise RuntimeError("no more")
         return x.logsumexp(logits) - logits[label]
 

@@ -1,0 +1,86 @@
+"""Where a campaign's modules are, so that every process of it finds a user's own loss.
+
+Workers run in another folder than the coordinator, and so may whoever goes on with a campaign or
+reads it. The current folder is never on a worker's PYTHONPATH, since a folder in it that is named
+lossfuzz, as in a clone of this project, would hide the package; a worker takes up the
+coordinator's whole path once it has the package.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lossfuzz.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lossfuzz.campaign.store import Store
+
+FOLDERS = "folders"
+"""The name of the fact under which a store has `own_folders`."""
+
+_FIRST, _LAST = "first", "last"
+_INTERPRETER = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+
+
+def search_path() -> list[str]:
+    """Where this process looks for modules, as absolute paths and in its order."""
+    return list(dict.fromkeys(map(_absolute, sys.path)))
+
+
+def _absolute(entry: str) -> str:
+    """An entry of the path that does not depend on the current folder."""
+    if not entry or Path(entry).exists():
+        return str(Path(entry).absolute())
+    return entry  # a mark that an import hook knows, or nothing
+
+
+def search_like(path: Sequence[str]) -> None:
+    """Look for modules where another process does that has the same interpreter.
+
+    Args:
+        path: its `search_path`; nothing changes if it is empty.
+    """
+    if path:
+        sys.path[:] = path
+
+
+def own_folders() -> dict[str, list[str]]:
+    """The folders of `search_path` that are none of the interpreter's own.
+
+    Returns:
+        ``first`` those in front of the standard library, as those on PYTHONPATH, and ``last``
+        those behind it, as the current one.
+    """
+    interpreters = [Path(found) for found in map(sysconfig.get_path, _INTERPRETER) if found]
+    found: dict[str, list[str]] = {_FIRST: [], _LAST: []}
+    place = _FIRST
+    for text in search_path():
+        folder = Path(text)
+        if any(one == folder or one in folder.parents for one in interpreters):
+            place = _LAST if folder == interpreters[0] else place
+        elif folder.is_dir():
+            found[place].append(text)
+    return found
+
+
+def plan_of(store: Store) -> Plan:
+    """The plan of a campaign, its own losses found where they were when it was started.
+
+    Raises:
+        ValueError: it names something that is not known here.
+        KeyError: it lacks something.
+    """
+    _look_in(store.fact(FOLDERS) or {})
+    return Plan.from_json(store.fact("plan"))
+
+
+def _look_in(folders: Mapping[str, Sequence[str]]) -> None:
+    """Look for modules in `own_folders` of another process, too."""
+    known = search_path()
+    sys.path[:0] = [one for one in folders.get(_FIRST, ()) if one not in known]
+    sys.path += [one for one in folders.get(_LAST, ()) if one not in known]
