@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.findings import RowBatch
+from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.shrinking.gathered import LONG
 from lossfuzz.shrinking.probe import Probe, SpentError
@@ -138,7 +139,10 @@ class _Search:
             SpentError: no call is left.
         """
         loss, fmt = self._cell.path.loss, self._cell.format
-        prepared = batch_of(company.rows, loss, fmt, self._finding.recipe, company.shape)
+        try:
+            prepared = batch_of(company.rows, loss, fmt, self._finding.recipe, company.shape)
+        except FormulaError:
+            return False  # the formula does not take as few classes
         showing = self._probe.showing(prepared)
         found = showing is not None and bool(showing[company.place])
         if found:
