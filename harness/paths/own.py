@@ -67,6 +67,7 @@ def own_path(loss: Loss, against: LossSpec, *, name: str | None = None) -> LossP
         documented=against,
         own=True,
         function=loss,
+        arguments=signature.source,
     )
     return _KNOWN.add(path.name, path, loss, against)
 

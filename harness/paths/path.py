@@ -35,6 +35,7 @@ class LossPath:
             (logits, loss) of tensors that its forward passes were made of.
         own: whether it is a user's own loss, which nobody has tried before.
         function: the user's own object, where it is known.
+        arguments: what the user's own is called with, as code of ``logits`` and ``labels``.
         quotable: whether a script may tell it by its source; not where that gives other values.
     """
 
@@ -48,4 +49,5 @@ class LossPath:
     traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None
     own: bool = False
     function: Callable[..., Any] | None = None
+    arguments: str = ""
     quotable: bool = True

@@ -68,9 +68,7 @@ def of_rows_alone(entry: Sound) -> Sound:
 SOUND_OF_ROWS: tuple[Sound, ...] = tuple(
     Sound(
         name=loss.__name__,
-        against="binary-cross-entropy"
-        if loss is binary_along_axis_1
-        else "softmax-cross-entropy",
+        against="binary-cross-entropy" if loss is binary_along_axis_1 else "softmax-cross-entropy",
         loss=loss,
         why="the classes are axis 1",
         most_classes=None if loss in (unpacked_shape, binary_along_axis_1) else _LARGEST_SUM,

@@ -477,9 +477,7 @@ def focal_by_expm1(logits, labels):
     ids=lambda one: getattr(one, "__name__", one.name if hasattr(one, "name") else ""),
 )
 def test_sound_focal_and_ordinal_losses_are_not_flagged(loss, against, seed):
-    lossfuzz.check(
-        loss, against, rows=2000, seed=seed, shapes=[(256, 2), (128, 10)], **EAGER32
-    )
+    lossfuzz.check(loss, against, rows=2000, seed=seed, shapes=[(256, 2), (128, 10)], **EAGER32)
 
 
 def test_a_shrunk_row_keeps_a_tenth_of_the_worst_error_that_was_seen():
