@@ -245,7 +245,7 @@ class NamedValues:
                     raise
                 continue  # nothing that is computed asks for it
             lines.append((key, text))
-        name = self._free(maker.lower() if maker.lower() != maker else f"an_{maker}")
+        name = self._free(f"own_{maker.lower()}")
         self.values[name] = value
         self.lines.append(f"{name} = object.__new__({maker})")
         plain = "__setattr__" not in {

@@ -7,6 +7,7 @@ import builtins
 import inspect
 import linecache
 import symtable
+import sys
 import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from types import CodeType, FunctionType
 
     Tell = Callable[[Any], str]
+
+_MODULES = {"tf": "tensorflow", "np": "numpy"}
+"""What packages are called where they are imported."""
 
 _Defined = ast.FunctionDef | ast.Lambda
 
@@ -92,8 +96,12 @@ class Telling:
             try:
                 found[name] = value_of_name(name)
             except UntoldError:
-                if name not in self._brought and not hasattr(builtins, name):
+                if name in self._brought or hasattr(builtins, name):
+                    continue
+                module = sys.modules.get(_MODULES.get(name, name))
+                if module is None:
                     raise
+                found[name] = module  # a decorator's, which the place alone imported
         return found
 
 
