@@ -7,7 +7,7 @@ import sys
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.reports.named_values import is_installed
+from lossfuzz.reports.public_names import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

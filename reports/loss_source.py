@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.harness.paths.own import is_importable
 from lossfuzz.reports.importable import importable_place
 from lossfuzz.reports.literals import quoted
-from lossfuzz.reports.named_values import NamedValues, is_installed, public_name
+from lossfuzz.reports.named_values import NamedValues
+from lossfuzz.reports.public_names import is_installed, public_name
 from lossfuzz.reports.source_text import UntoldError
 
 if TYPE_CHECKING:

@@ -16,40 +16,11 @@ import numpy as np
 from lossfuzz.reports.class_text import class_text
 from lossfuzz.reports.literals import literal
 from lossfuzz.reports.object_parts import attributes, configuration
+from lossfuzz.reports.public_names import is_installed, public_name
 from lossfuzz.reports.source_text import FunctionText, UntoldError, function_text
 
-_PUBLIC = (
-    *("keras.losses", "keras.ops", "keras.activations", "keras", "tf_keras.losses", "tf_keras"),
-    *("tensorflow.nn", "tensorflow.math", "tensorflow", "numpy"),
-)
-_ROOTS = {"tensorflow": "tf", "keras": "keras", "tf_keras": "tf_keras", "numpy": "numpy"}
 _MOST_NUMBERS = 64
 _OF_CONSTANTS = frozenset({"builtins", "numpy", "ml_dtypes"})
-
-
-def public_name(value: Any) -> str | None:
-    """``keras.losses.binary_crossentropy`` of a function or class of these packages."""
-    owner = str(getattr(value, "__module__", "") or "").partition(".")[0]
-    if not callable(value) or owner not in _ROOTS:
-        return None
-    for name in _PUBLIC:
-        root, _, rest = name.partition(".")
-        module = sys.modules.get(root)
-        if module is None or root != owner:
-            continue
-        place: Any = vars(module).get(rest) if rest else module
-        for attribute, one in vars(place).items() if isinstance(place, ModuleType) else ():
-            if one is value and not attribute.startswith("_"):
-                return ".".join([_ROOTS[root], *([rest] if rest else []), attribute])
-    return None
-
-
-def is_installed(module: ModuleType) -> bool:
-    """Whether a module comes with a package or with Python, and so is found everywhere."""
-    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        return module.__name__ != "__main__"
-    place = getattr(module, "__file__", None) or ""
-    return "site-packages" in place or "dist-packages" in place
 
 
 class NamedValues:
@@ -137,7 +108,7 @@ class NamedValues:
             if isinstance(value, plain):
                 return self.expression(plain(value))
         function = getattr(value, "python_function", None)
-        method = getattr(function, "__wrapped__", None)
+        method = _decorated(function)
         if isinstance(method, MethodType):  # its owner is held by an object of TensorFlow
             owner = getattr(method.__self__, "target", method.__self__)
             if owner is None:
@@ -148,7 +119,7 @@ class NamedValues:
             return f"tf.function({self.expression(function)}{compiled})"
         decorator = getattr(getattr(value, "_tf_decorator", None), "decorator_name", "")
         if decorator == "custom_gradient":
-            return f"tf.custom_gradient({self.expression(value.__wrapped__)})"
+            return f"tf.custom_gradient({self.expression(_decorated(value))})"
         return self._constant(value)
 
     def _function(self, value: FunctionType) -> str:
@@ -328,3 +299,8 @@ class NamedValues:
         if isinstance(value, np.generic):
             return f"numpy.{value.dtype.name}({items})"
         return f'numpy.array({items}, "{value.dtype.name}")'
+
+
+def _decorated(value: Any) -> Any:
+    """What TensorFlow's decorator was given, before AutoGraph put what it made in its place."""
+    return getattr(value, "__original_wrapped__", getattr(value, "__wrapped__", None))
