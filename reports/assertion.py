@@ -146,9 +146,14 @@ def _meaning(finding: Finding) -> str:
 
 def _notes(finding: Finding) -> list[str]:
     """What explains a finding of a shown row that its user may not have thought of."""
-    if -math.inf not in finding.logits:
+    others = finding.batch.logits if finding.batch is not None else ()
+    if -math.inf in finding.logits:
+        place = "the row"
+    elif any(-math.inf in row for row in others):
+        place = "a row of the batch"
+    else:
         return []
-    return ["the row masks a class by -inf; bounds=(-30, 30) checks finite logits alone"]
+    return [f"{place} masks a class by -inf; bounds=(-30, 30) checks finite logits alone"]
 
 
 def _further(finding: Finding) -> list[str]:

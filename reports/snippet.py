@@ -222,7 +222,8 @@ def fed(path: LossPath) -> str:
 
 
 def _is_labelled(path: LossPath) -> bool:
-    return not path.own or "labels" in path.arguments
+    called = path.arguments if path.own else path.source
+    return not called or "labels" in called
 
 
 def without_labels(code: str) -> str:
