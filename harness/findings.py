@@ -48,6 +48,21 @@ KINDS: dict[str, str] = {
 }
 """Every kind with what it means, in the order of reports."""
 
+OF_THE_LOSS = frozenset({NON_FINITE_LOSS, LOSS_COLLAPSE, SATURATION, INACCURATE_LOSS})
+"""Kinds that are about the loss alone: so are their figures, whatever the gradient is."""
+
+OF_THE_GRADIENT = frozenset(
+    {
+        NON_FINITE_GRADIENT,
+        GRADIENT_COLLAPSE,
+        LABEL_GRADIENT_COLLAPSE,
+        SIGN_FLIP,
+        INACCURATE_GRADIENT,
+        UPSTREAM_IGNORED,
+    }
+)
+"""Kinds that are about the gradient alone; the others are about both."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBatch:
@@ -109,9 +124,10 @@ class Finding:
         by_design: whether the result agrees with that formula, and so only the formula is wrong.
         observed_gradient: shape ``[classes]``.
         exact_gradient: shape ``[classes]``, to float64.
-        ulp_error: the larger one of the loss's, in ulps of the loss's format, and of the
-            gradient's components, in ulps of the logits' format.
-        mixed_error: the largest error in units of ``u * max(1, |exact|)``.
+        ulp_error: of what the kind is about: the loss's, in ulps of the loss's format, or the
+            largest of the gradient's components, in ulps of the logits' format; of a kind that
+            is about both the larger one.
+        mixed_error: the same in units of ``u * max(1, |exact|)``.
         bound: the defect bound, in the same units.
         margin: the rest's log-sum-exp minus the label's logit.
         recipe: of the batch that held the row.

@@ -60,6 +60,19 @@ class Measurement:
     inaccuracies: dict[str, Flags]
     excused: Flags
 
+    def mixed_errors(self, kind: str) -> Reals:
+        """Mixed errors of what a kind is about, shape ``[rows]``: loss, gradient or the worse."""
+        return self._about(kind, self.loss_mixed, self.gradient_mixed)
+
+    def ulp_errors(self, kind: str) -> Reals:
+        """The same in ulps."""
+        return self._about(kind, self.loss_ulp, self.gradient_ulp)
+
+    def _about(self, kind: str, loss: Reals, gradient: Reals) -> Reals:
+        if kind in kinds.OF_THE_LOSS:
+            return np.broadcast_to(loss, self.judged.shape)
+        return gradient if kind in kinds.OF_THE_GRADIENT else np.maximum(loss, gradient)
+
 
 def measure(
     observed_loss: NDArray[Any],

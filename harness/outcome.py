@@ -56,22 +56,20 @@ class Outcome:
     def worst_rows(self) -> Iterator[tuple[str, str, int, float]]:
         """For every kind and tier that the batch shows: its worst row, and that row's mixed error.
 
-        The worst defect has the largest mixed error, the worst inaccuracy the largest ULP error;
-        what a path documents is less bad than what it does not.
+        The worst defect has the largest mixed error, the worst inaccuracy the largest ULP error,
+        of what the kind is about; what a path documents is less bad than what it does not.
         """
         measured = self.measurement
-        mixed = np.maximum(measured.loss_mixed, measured.gradient_mixed)
-        strict = np.maximum(measured.loss_ulp, measured.gradient_ulp)
-        designed = self.rounding.by_design if self.rounding else np.zeros(len(mixed), np.bool_)
-        for tier, flags, errors in (
-            (DEFECT, measured.defects, mixed),
-            (INACCURACY, measured.inaccuracies, strict),
-        ):
+        none = np.zeros(len(measured.judged), np.bool_)
+        designed = self.rounding.by_design if self.rounding else none
+        for tier, flags in ((DEFECT, measured.defects), (INACCURACY, measured.inaccuracies)):
             for kind, flagged in flags.items():
                 rows = np.flatnonzero(flagged & ~designed)
                 if not rows.size:
                     rows = np.flatnonzero(flagged)
                 if rows.size:
+                    mixed = measured.mixed_errors(kind)
+                    errors = mixed if tier == DEFECT else measured.ulp_errors(kind)
                     row = int(rows[errors[rows].argmax()])
                     yield kind, tier, row, float(mixed[row])
 
@@ -91,10 +89,8 @@ class Outcome:
             by_design=bool(rounding.by_design[row]) if rounding else False,
             observed_gradient=_floats(observed.gradient[row]),
             exact_gradient=_floats(prepared.reference.gradient[row]),
-            ulp_error=max(_at(measured.loss_ulp, row), _at(measured.gradient_ulp, row)),
-            mixed_error=math.inf
-            if row in self.kinks
-            else max(_at(measured.loss_mixed, row), _at(measured.gradient_mixed, row)),
+            ulp_error=_at(measured.ulp_errors(kind), row),
+            mixed_error=math.inf if row in self.kinks else _at(measured.mixed_errors(kind), row),
             bound=float(measured.bound),
         )
 

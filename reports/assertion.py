@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.decimals import proved_text
-from lossfuzz.harness.findings import KINDS, REFUSAL
+from lossfuzz.harness.findings import KINDS, REFUSAL, SIGN_FLIP
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses.reduced import WEIGHTED, sample_weights
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.reports.components import has_target, telling_class
 from lossfuzz.reports.loss_source import loss_source, written_name
 from lossfuzz.reports.snippet import (
     LONGEST_SCRIPT,
@@ -50,7 +52,7 @@ def failure(
     ]
     if others:
         lines.append(f"also: {_listed_others(others)}")
-    lines += [f"note: {note}" for note in notes]
+    lines += [f"note: {note}" for note in (*_notes(finding), *notes)]
     lines.append(f"again: {replay} (finding {finding.id})")
     code = snippet(finding)
     if len(code) > LONGEST_SCRIPT:
@@ -97,14 +99,11 @@ def _formats_to_keep(cells: Sequence[CellResult], beside: Sequence[CellResult]) 
 
 def _figures(finding: Finding) -> list[str]:
     path = path_named(finding.path)
-    target = f"label {finding.label}"
     weight = ""
     if path.loss.reduction in WEIGHTED:
-        weight = f", sample weight {sample_weights(finding.row + 1)[-1]:g}"
-    if finding.target:
-        target = f"target {numbers(finding.target, finding.label)}"
+        weight = f", sample weight {sample_weights(finding.place + 1)[-1]:g}"
     logits = numbers(finding.logits, finding.label)
-    lines = [f"  logits    {logits}, {target}{weight}{_beside(finding)}"]
+    lines = [f"  logits    {logits}{target_text(finding)}{weight}{_beside(finding)}"]
     if finding.kind == REFUSAL:
         return [*lines, f"  raised    {finding.message}"]
     unit = "the whole batch's" if path.loss.reduction else "the row's"
@@ -127,10 +126,34 @@ def _figures(finding: Finding) -> list[str]:
     ]
 
 
+def target_text(finding: Finding) -> str:
+    """``, label 2`` or ``, target [0, 1]``, to follow a row's logits; nothing without a target."""
+    if finding.target:
+        return f", target {numbers(finding.target, finding.label)}"
+    return f", label {finding.label}" if has_target(finding) else ""
+
+
 def _meaning(finding: Finding) -> str:
     if is_on_a_kink(finding):
         return "NaN on a kink, where every number between the one-sided derivatives is right"
-    return KINDS[finding.kind]
+    meaning = KINDS[finding.kind]
+    flipped = telling_class(finding) if finding.kind == SIGN_FLIP else None
+    if flipped is None:
+        return meaning
+    is_, exactly = finding.observed_gradient[flipped], finding.exact_gradient[flipped]
+    return f"{meaning}: {is_:.9g} for {proved_text(exactly)} at class {flipped}"
+
+
+def _notes(finding: Finding) -> list[str]:
+    """What explains a finding of a shown row that its user may not have thought of."""
+    others = finding.batch.logits if finding.batch is not None else ()
+    if -math.inf in finding.logits:
+        place = "the row"
+    elif any(-math.inf in row for row in others):
+        place = "a row of the batch"
+    else:
+        return []
+    return [f"{place} masks a class by -inf; bounds=(-30, 30) checks finite logits alone"]
 
 
 def _further(finding: Finding) -> list[str]:

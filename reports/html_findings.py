@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.harness.decimals import proved_text
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.reports import tables
+from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ def _texts(finding: Finding) -> dict[str, Any]:
 
 
 def _pairs(finding: Finding) -> list[tuple[str, str, str]]:
-    """What was observed and what is exact, of the loss and of the label's gradient."""
-    label = finding.label
+    """What was observed and what is exact, of the loss and of the telling components."""
+    gradient, exact = finding.observed_gradient, finding.exact_gradient
     return [
         ("loss", f"{finding.observed_loss:.9g}", proved_text(finding.exact_loss)),
-        (
-            "label's gradient",
-            f"{finding.observed_gradient[label]:.9g}",
-            proved_text(finding.exact_gradient[label]),
+        *(
+            (name, f"{gradient[k]:.9g}", proved_text(exact[k]))
+            for name, k in told_classes(finding)
+            if gradient
         ),
     ]

@@ -11,6 +11,7 @@ from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.reports.components import has_target, told_classes
 from lossfuzz.reports.literals import SHOWN_CLASSES, literal
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _current(finding: Finding) -> str:
         f"{kind} For logits {_numbers(finding.logits, finding.label)}"
         f" of {finding.format}{_target(finding)}{rows}, {_code(path.name)} returns loss "
         f"{literal(finding.observed_loss)} and gradient "
-        f"{_numbers(finding.observed_gradient, finding.label)}."
+        f"{_gradient(finding, finding.observed_gradient)}."
     )
     if finding.by_design:
         text += (
@@ -204,7 +205,7 @@ def _expected(finding: Finding) -> str:
     of_batch = " (of the whole batch)" if loss.reduction else ""
     return (
         f"Loss {literal(proved(finding.exact_loss))}{of_batch} and gradient "
-        f"{_numbers([*map(proved, finding.exact_gradient)], finding.label)}: the exact values of "
+        f"{_gradient(finding, [*map(proved, finding.exact_gradient)])}: the exact values of "
         f"{_inline(loss.name)} for these stored numbers, to as many digits, checked in "
         f"multiple-precision arithmetic (mpmath); by its definition {_code(loss.formula)} "
         f"({_inline(loss.source)}), the gradient by its derivative."
@@ -220,7 +221,15 @@ def _expected(finding: Finding) -> str:
 def _target(finding: Finding) -> str:
     if finding.target:
         return f" and target {_numbers(finding.target, finding.label)}"
-    return f" and label {finding.label}"
+    return f" and label {finding.label}" if has_target(finding) else ""
+
+
+def _gradient(finding: Finding, values: Sequence[float]) -> str:
+    """A gradient in full; of a wide row the label's component and the telling one."""
+    if len(values) <= SHOWN_CLASSES:
+        return _numbers(values, finding.label)
+    told = [f"{values[k]!r} as {name}" for name, k in told_classes(finding)]
+    return f"with {' and '.join(told)}, {len(values)} classes in all"
 
 
 def _numbers(values: Sequence[float], label: int) -> str:

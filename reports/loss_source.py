@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.paths.own import is_importable
+from lossfuzz.reports.importable import importable_place
 from lossfuzz.reports.literals import quoted
-from lossfuzz.reports.named_values import NamedValues, is_installed, public_name
+from lossfuzz.reports.named_values import NamedValues
+from lossfuzz.reports.public_names import is_installed, public_name
 from lossfuzz.reports.source_text import UntoldError
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def loss_source(path: LossPath) -> LossSource:
             return _told(loss)
         except (UntoldError, RecursionError):
             pass
+    place = importable_place(loss) if loss is not None else None
+    if place is not None:
+        return _imported(*place)
     name = _comment(written)
     return LossSource(code=_PLACEHOLDER.format(name=name), called=CALLED, complete=False)
 

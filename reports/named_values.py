@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
+import enum
 import functools
-import inspect
-import math
+import itertools
+import re
 import sys
-from types import FunctionType, ModuleType
+import textwrap
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from lossfuzz.reports.class_text import class_text
 from lossfuzz.reports.literals import literal
-from lossfuzz.reports.source_text import UntoldError, function_text
+from lossfuzz.reports.object_parts import attributes, configuration
+from lossfuzz.reports.public_names import is_installed, public_name
+from lossfuzz.reports.source_text import FunctionText, UntoldError, function_text
 
-_PUBLIC = (
-    *("keras.losses", "keras.ops", "keras.activations", "keras", "tf_keras.losses", "tf_keras"),
-    *("tensorflow.nn", "tensorflow.math", "tensorflow", "numpy"),
-)
-_ROOTS = {"tensorflow": "tf", "keras": "keras", "tf_keras": "tf_keras", "numpy": "numpy"}
 _MOST_NUMBERS = 64
-
-
-def public_name(value: Any) -> str | None:
-    """``keras.losses.binary_crossentropy`` of a function or class of these packages."""
-    owner = str(getattr(value, "__module__", "") or "").partition(".")[0]
-    if not callable(value) or owner not in _ROOTS:
-        return None
-    for name in _PUBLIC:
-        root, _, rest = name.partition(".")
-        module = sys.modules.get(root)
-        if module is None or root != owner:
-            continue
-        place: Any = vars(module).get(rest) if rest else module
-        for attribute, one in vars(place).items() if isinstance(place, ModuleType) else ():
-            if one is value and not attribute.startswith("_"):
-                return ".".join([_ROOTS[root], *([rest] if rest else []), attribute])
-    return None
-
-
-def is_installed(module: ModuleType) -> bool:
-    """Whether a module comes with a package or with Python, and so is found everywhere."""
-    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        return module.__name__ != "__main__"
-    place = getattr(module, "__file__", None) or ""
-    return "site-packages" in place or "dist-packages" in place
+_OF_CONSTANTS = frozenset({"builtins", "numpy", "ml_dtypes"})
 
 
 class NamedValues:
@@ -104,7 +80,9 @@ class NamedValues:
         if isinstance(value, FunctionType):
             return self._function(value)
         if isinstance(value, type):
-            return self._imported(value)
+            return self._class(value)
+        if isinstance(value, MethodType):
+            return f"{self.expression(value.__self__)}.{value.__func__.__name__}"
         return self._object(value)
 
     def _object(self, value: Any) -> str:
@@ -114,10 +92,34 @@ class NamedValues:
             named = [f"{key}={self.expression(one)}" for key, one in value.keywords.items()]
             rest = ", ".join([*map(self.expression, value.args), *named])
             return f"functools.partial({self.expression(value.func)}, {rest})"
-        if isinstance(getattr(value, "python_function", None), FunctionType):
-            return f"tf.function({self.expression(value.python_function)})"
+        if type(value).__module__.startswith("tensorflow."):
+            return self._of_tensorflow(value)
         if callable(getattr(value, "get_config", None)):
             return self._configured(value)
+        if isinstance(value, enum.Enum):
+            return f"{self.expression(type(value))}.{value.name}"
+        if type(value).__module__.partition(".")[0] not in _OF_CONSTANTS:
+            return self._instance(value)
+        return self._constant(value)
+
+    def _of_tensorflow(self, value: Any) -> str:
+        """What TensorFlow's decorators make of a function, its tensors and dtypes."""
+        for plain in (list, tuple, dict):
+            if isinstance(value, plain):
+                return self.expression(plain(value))
+        function = getattr(value, "python_function", None)
+        method = _decorated(function)
+        if isinstance(method, MethodType):  # its owner is held by an object of TensorFlow
+            owner = getattr(method.__self__, "target", method.__self__)
+            if owner is None:
+                raise UntoldError("the object of a method is gone")
+            return f"{self.expression(owner)}.{method.__func__.__name__}"
+        if callable(function):
+            compiled = ", jit_compile=True" if getattr(value, "_jit_compile", None) else ""
+            return f"tf.function({self.expression(function)}{compiled})"
+        decorator = getattr(getattr(value, "_tf_decorator", None), "decorator_name", "")
+        if decorator == "custom_gradient":
+            return f"tf.custom_gradient({self.expression(_decorated(value))})"
         return self._constant(value)
 
     def _function(self, value: FunctionType) -> str:
@@ -127,17 +129,107 @@ class NamedValues:
         if any(one is value for one in self.values.values()):
             return next(name for name, one in self.values.items() if one is value)
         text = function_text(value, self.expression)
+        if text.name in self.values or any(map(self._is_other, text.uses, text.uses.values())):
+            return self._apart(text, value)
+        return self._defined(text, value)
+
+    def _is_other(self, name: str, value: Any) -> bool:
+        return name in self.values and self.values[name] is not value
+
+    def _defined(self, text: FunctionText, value: Any) -> str:
+        """Its text under its own name, after lines for what it takes from outside."""
         if text.name:
-            if text.name in self.values:
-                raise UntoldError(f"{text.name} stands for two values")
             self.values[text.name] = value
         for name, used in text.uses.items():
             if used is not value:
                 self.bind(name, used)
         if not text.name:
             return f"({text.code})"
-        self.lines.append(("\n" if self.lines else "") + text.code.rstrip() + "\n")
+        self._add(text.code)
         return text.name
+
+    def _add(self, code: str) -> None:
+        self.lines.append(("\n" if self.lines else "") + code.rstrip() + "\n")
+
+    def _apart(self, text: FunctionText, value: Any) -> str:
+        """The same where names have another meaning already: in a function that is given them."""
+        given = {
+            name: self.expression(used)
+            for name, used in text.uses.items()
+            if used is not value and not isinstance(used, ModuleType)
+        }
+        for name, used in text.uses.items():
+            if isinstance(used, ModuleType):
+                self.bind(name, used)
+        if not text.name:
+            return f"(lambda {', '.join(given)}: {text.code})({', '.join(given.values())})"
+        maker = self._free(f"make_{text.name}")
+        body = textwrap.indent(text.code.rstrip(), "    ")
+        self._add(f"def {maker}({', '.join(given)}):\n{body}\n    return {text.name}")
+        name = self._free(text.name)
+        self.values[name] = value
+        self.lines.append(f"{name} = {maker}({', '.join(given.values())})")
+        return name
+
+    def _free(self, name: str) -> str:
+        """A name that stands for nothing yet; it is taken by asking for it."""
+        names = (name if k == 1 else f"{name}_{k}" for k in itertools.count(1))
+        found = next(one for one in names if one not in self.values)
+        self.values[found] = None
+        return found
+
+    def _class(self, value: type) -> str:
+        """A class by its import, or a user's by its source."""
+        module = sys.modules.get(value.__module__)
+        if module is not None and is_installed(module):
+            return self._imported(value)
+        if any(one is value for one in self.values.values()):
+            return next(name for name, one in self.values.items() if one is value)
+        before = list(self.lines), dict(self.values)
+        try:
+            text = class_text(value, self.expression)
+            if text.name not in self.values:
+                return self._defined(text, value)
+        except UntoldError:
+            pass
+        self.lines, self.values = before
+        return self._imported(value)
+
+    def _instance(self, value: Any) -> str:
+        """An object of a user's class by its attributes, without the class's own initialisation.
+
+        Raises:
+            UntoldError: an attribute that its class mentions is no plain value.
+        """
+        if any(one is value for one in self.values.values()):
+            return next(name for name, one in self.values.items() if one is value)
+        maker = self.expression(type(value))
+        mentioned = "\n".join(self.lines)
+        lines = []
+        for key, one in attributes(value).items():
+            before = list(self.lines), dict(self.values)
+            try:
+                text = self.expression(one)
+            except UntoldError:
+                self.lines, self.values = before
+                if re.search(rf"\.{key}\b", mentioned):
+                    raise
+                continue  # nothing that is computed asks for it
+            lines.append((key, text))
+        name = self._free(f"own_{maker.lower()}")
+        self.values[name] = value
+        self.lines.append(f"{name} = object.__new__({maker})")
+        plain = "__setattr__" not in {
+            name for one in type(value).__mro__[:-1] for name in vars(one)
+        }
+        for key, text in lines:
+            set_plainly = plain and key.isidentifier()
+            self.lines.append(
+                f"{name}.{key} = {text}"
+                if set_plainly
+                else f"object.__setattr__({name}, {key!r}, {text})"
+            )
+        return name
 
     def _imported(self, value: Any) -> str:
         module, name = value.__module__, value.__qualname__
@@ -160,15 +252,8 @@ class NamedValues:
             UntoldError: it has a part that is no plain value.
         """
         maker = self.expression(type(value))
-        parameters = inspect.signature(type(value)).parameters
-        given = {
-            key: one
-            for key, one in value.get_config().items()
-            if key in parameters and _differs(one, parameters[key].default)
-        }
-        return (
-            f"{maker}({', '.join(f'{key}={self.expression(one)}' for key, one in given.items())})"
-        )
+        given = {key: self.expression(one) for key, one in configuration(value).items()}
+        return f"{maker}({', '.join(f'{key}={text}' for key, text in given.items())})"
 
     def _constant(self, value: Any) -> str:
         if isinstance(value, bool | int | str | bytes | type(None)):
@@ -216,7 +301,6 @@ class NamedValues:
         return f'numpy.array({items}, "{value.dtype.name}")'
 
 
-def _differs(value: Any, default: Any) -> bool:
-    if isinstance(value, float) and math.isnan(value):
-        return True
-    return type(value) is not type(default) or bool(value != default)
+def _decorated(value: Any) -> Any:
+    """What TensorFlow's decorator was given, before AutoGraph put what it made in its place."""
+    return getattr(value, "__original_wrapped__", getattr(value, "__wrapped__", None))

@@ -90,7 +90,7 @@ def script(
 def _inputs(finding: Finding, batch: Shown, *, own: bool) -> str:
     """Logits, labels and the row that shows it, of the finding's own batch or of another."""
     if batch.logits is not None:
-        return _packed(batch)
+        return _packed(batch, labelled="labels" in snippet.fed(path_named(finding.path)))
     code = snippet.inputs(finding, None if own else batch.copies)
     place = _place(finding) if own or batch.copies == finding.batch_rows else 0
     return f"{code.rstrip()}\nrow = {place}  # the one that shows it\n\n" if place else code
@@ -156,23 +156,28 @@ def unpacked(shape, dtype, text):
     return tf.constant(values.reshape(shape))
 
 logits = unpacked({shape}, tf.{format}, {logits})
-labels = unpacked({target_shape}, tf.{target_format}, {targets})
-row = {row}  # the one that shows it
+{labels}row = {row}  # the one that shows it
 
 """
 
 
-def _packed(batch: Shown) -> str:
+_PACKED_LABELS = "labels = unpacked({shape}, tf.{format}, {targets})\n"
+
+
+def _packed(batch: Shown, *, labelled: bool) -> str:
     """A batch of different rows, bit by bit."""
     if batch.logits is None or batch.targets is None:
         raise ValueError("expected logits and targets of a batch of different rows")
+    labels = _PACKED_LABELS.format(
+        shape=list(batch.targets.shape),
+        format=batch.targets.dtype.name,
+        targets=_text(batch.targets),
+    )
     return _PACKED.format(
         shape=list(batch.logits.shape),
         format=batch.logits.dtype.name,
         logits=_text(batch.logits),
-        target_shape=list(batch.targets.shape),
-        target_format=batch.targets.dtype.name,
-        targets=_text(batch.targets),
+        labels=labels if labelled else "",
         row=batch.row,
     )
 

@@ -12,6 +12,7 @@ from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.reports.components import telling_class
 from lossfuzz.reports.literals import (
     PACKED_IMPORTS,
     SHOWN_CLASSES,
@@ -56,14 +57,14 @@ logits, labels = tf.constant(logits), tf.constant(labels)
 """
 
 _STEP = """\
-{decorator}def step(logits, labels):
+{decorator}def step({fed}):
     with tf.GradientTape() as tape:
         tape.watch(logits)
         loss = {source}
     return loss, {gradient}
 
 with tf.device({device}):
-    loss, gradient = step(logits, labels)
+    loss, gradient = step({fed})
 """
 
 _OUTPUT = """\
@@ -74,7 +75,7 @@ print("gradient", {gradient}, " exact:", {exact_gradient})
 
 _FURTHER = """\
 further = tf.constant([{logits}], tf.{format})
-print("further ", float(tf.reshape(step(further, labels)[0], [-1])[0]), " exact:", {exact_loss})
+print("further ", float(tf.reshape(step({fed})[0], [-1])[0]), " exact:", {exact_loss})
 """
 
 
@@ -131,6 +132,7 @@ def _further(finding: Finding) -> str:
         logits=listed(finding.further),
         format=format_named(finding.format).dtype_name,
         exact_loss=literal(proved(finding.further_exact_loss)),
+        fed=fed(path_named(finding.path)).replace("logits", "further"),
     )
 
 
@@ -144,9 +146,9 @@ def shown_classes(finding: Finding) -> list[int]:
         with np.errstate(invalid="ignore"):
             apart = np.abs(observed - exact)
         chosen.add(int(np.where(np.isfinite(apart), apart, np.inf).argmax()))
-        flipped = np.flatnonzero(np.sign(observed) * np.sign(exact) < 0)
-        if flipped.size:
-            chosen.add(int(flipped[np.abs(exact[flipped]).argmax()]))
+    telling = telling_class(finding)
+    if telling is not None:
+        chosen.add(telling)
     return sorted(chosen)
 
 
@@ -197,20 +199,37 @@ def inputs(finding: Finding, copies: int | None = None) -> str:
         finding: whose row.
         copies: of the row that make the batch; by default those that the finding itself tells of.
     """
-    loss = path_named(finding.path).loss
-    fmt = format_named(finding.format).dtype_name
+    path = path_named(finding.path)
+    loss, fmt = path.loss, format_named(finding.format).dtype_name
     rest = _shaped(finding, loss)
     if finding.batch is None and (copies or finding.repeated):
         rest = repeated(copies or finding.batch_rows)
     elif finding.batch is None and finding.batch_rows > 1:
         rest = f"# one row of {finding.batch_rows}: the recipe in results.json has them all\n"
-    return _INPUTS.format(
+    code = _INPUTS.format(
         logits=_logits(finding),
         format=fmt,
         labels=_labels(finding, loss),
         label_type="" if by_label(loss) else f", tf.{fmt}",
         rest=rest,
     )
+    return code if _is_labelled(path) else without_labels(code)
+
+
+def fed(path: LossPath) -> str:
+    """What the script's step is given, as code; a user's loss may take the logits alone."""
+    return "logits, labels" if _is_labelled(path) else "logits"
+
+
+def _is_labelled(path: LossPath) -> bool:
+    called = path.arguments if path.own else path.source
+    return not called or "labels" in called
+
+
+def without_labels(code: str) -> str:
+    """Lines of inputs without those that make the labels, for a loss that takes none."""
+    lines = code.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("labels = "))
 
 
 def _written(finding: Finding) -> str:
@@ -249,7 +268,13 @@ def _from_recipe(finding: Finding, loss: LossSpec) -> str:
         recipe=finding.recipe, target=quoted(loss.target), loss=reduced or own, rest=rest
     )
     unneeded = "from lossfuzz.harness.losses.table import loss_named\n"
-    return code if reduced else code.replace(unneeded, "")
+    code = code if reduced else code.replace(unneeded, "")
+    if _is_labelled(path_named(finding.path)):
+        return code
+    alone = code.replace(
+        "logits, labels = tf.constant(logits), tf.constant(labels)", "logits = tf.constant(logits)"
+    )
+    return without_labels(alone)
 
 
 def _logits(finding: Finding) -> str:
@@ -308,6 +333,7 @@ def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> s
     gradient = f"tape.gradient(loss, logits{above})"
     return _STEP.format(
         decorator=_DECORATORS[mode],
+        fed=fed(path),
         source=_source(path, bound=bound).replace("\n", "\n        "),
         gradient=f"tf.convert_to_tensor({gradient})" if path.own else gradient,
         device=quoted(finding.device.rpartition("/")[2]),
@@ -321,7 +347,7 @@ def _source(path: LossPath, *, bound: bool) -> str:
     if not path.source:
         return f"{source.called}.call(logits, labels, None)"
     called = CALLED if bound and source.quoted else source.called
-    return f"{called}({path.source.rpartition('(')[2]}"
+    return f"{called}({path.arguments})"
 
 
 def by_label(loss: LossSpec) -> bool:

@@ -7,6 +7,7 @@ import builtins
 import inspect
 import linecache
 import symtable
+import sys
 import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from types import CodeType, FunctionType
 
     Tell = Callable[[Any], str]
+
+_MODULES = {"tf": "tensorflow", "np": "numpy"}
+"""What packages are called where they are imported."""
 
 _Defined = ast.FunctionDef | ast.Lambda
 
@@ -43,8 +47,8 @@ class FunctionText:
 def function_text(function: FunctionType, tell: Tell) -> FunctionText:
     """The text of a function, whose defaults are the values that it really has.
 
-    Decorators are kept where they made something else of it (``__wrapped__``), and annotations
-    are left out, since neither changes what is computed.
+    What a user's own decorator returned is told by that function's text. Decorators of packages
+    are kept where they made something else of it (``__wrapped__``). Annotations are left out.
 
     Args:
         function: of Python.
@@ -53,22 +57,64 @@ def function_text(function: FunctionType, tell: Tell) -> FunctionText:
     Raises:
         UntoldError: it has no source, or takes from outside what has no value.
     """
-    plain: FunctionType = inspect.unwrap(function)
+    plain: FunctionType = function if _is_users(function) else inspect.unwrap(function)
     node, segment = _found(plain.__code__)
-    bare = _bare(node, plain, decorated=plain is not function, tell=tell)
-    code = ast.unparse(ast.fix_missing_locations(bare)) if bare is not node else segment
-    names = _names_from_outside(code)
+    decorated = plain is not function
+    telling = Telling(tell)
+    shown = bare(node, plain, decorated=decorated, tell=telling)
+    as_it_stands = shown is node and not decorated  # a segment begins after the decorators
+    code = segment if as_it_stands else ast.unparse(ast.fix_missing_locations(shown))
     return FunctionText(
         code=code,
         name=node.name if isinstance(node, ast.FunctionDef) else "",
-        uses={name: _value_of(name, plain) for name in names if not hasattr(builtins, name)},
+        uses=telling.uses(code, lambda name: value_of(name, plain)),
     )
+
+
+class Telling:
+    """Writes values as expressions, and knows the names that these have brought."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._brought: set[str] = set()
+
+    def __call__(self, value: Any) -> str:
+        """The value as an expression."""
+        text = self._tell(value)
+        nodes = ast.walk(ast.parse(text, mode="eval"))
+        self._brought |= {one.id for one in nodes if isinstance(one, ast.Name)}
+        return text
+
+    def uses(self, code: str, value_of_name: Callable[[str], Any]) -> dict[str, Any]:
+        """Name to value of what a text takes from outside.
+
+        Raises:
+            UntoldError: a name has no value, and was not brought by an expression.
+        """
+        found: dict[str, Any] = {}
+        for name in _names_from_outside(code):
+            try:
+                found[name] = value_of_name(name)
+            except UntoldError:
+                if name in self._brought or hasattr(builtins, name):
+                    continue
+                module = sys.modules.get(_MODULES.get(name, name))
+                if module is None:
+                    raise
+                found[name] = module  # a decorator's, which the place alone imported
+        return found
+
+
+def _is_users(function: FunctionType) -> bool:
+    """Whether the code that runs is a user's, and not that of a package's decorator."""
+    place = function.__code__.co_filename
+    return "site-packages" not in place and "dist-packages" not in place
 
 
 def _found(code: CodeType) -> tuple[_Defined, str]:
     """The node of a code object in its file, and its text."""
     lines = tuple(linecache.getlines(code.co_filename))
-    tree = _parsed(lines)
+    tree = parsed(lines)
     if tree is None:
         raise UntoldError(f"the source of {code.co_name} is not known")
     wanted = ast.Lambda if code.co_name == "<lambda>" else ast.FunctionDef
@@ -76,7 +122,7 @@ def _found(code: CodeType) -> tuple[_Defined, str]:
         node
         for node in ast.walk(tree)
         if isinstance(node, wanted)
-        and _first_line(node) == code.co_firstlineno
+        and first_line(node) == code.co_firstlineno
         and (isinstance(node, ast.Lambda) or node.name == code.co_name)
     ]
     texts = {ast.unparse(node) for node in found if _is_of(node, code)}
@@ -89,14 +135,16 @@ def _found(code: CodeType) -> tuple[_Defined, str]:
 
 
 @lru_cache(maxsize=8)
-def _parsed(lines: tuple[str, ...]) -> ast.Module | None:
+def parsed(lines: tuple[str, ...]) -> ast.Module | None:
+    """The module that lines are; None if they are none."""
     try:
         return ast.parse("".join(lines)) if lines else None
     except (SyntaxError, ValueError):
         return None
 
 
-def _first_line(node: _Defined) -> int:
+def first_line(node: _Defined) -> int:
+    """The line on which a definition begins, its decorators included."""
     decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
     return min([node.lineno, *(one.lineno for one in decorators)])
 
@@ -118,7 +166,7 @@ def _is_of(node: _Defined, code: CodeType) -> bool:
     )
 
 
-def _bare(node: _Defined, function: FunctionType, *, decorated: bool, tell: Tell) -> _Defined:
+def bare(node: _Defined, function: FunctionType, *, decorated: bool, tell: Tell) -> _Defined:
     """The node without decorators and annotations, its defaults as literals."""
     given = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
     arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
@@ -143,8 +191,8 @@ def _bare(node: _Defined, function: FunctionType, *, decorated: bool, tell: Tell
         copy.returns = None
         if not decorated:
             copy.decorator_list = []
-    bare: _Defined = copy
-    return bare
+    shown: _Defined = copy
+    return shown
 
 
 def _expression(text: str) -> ast.expr:
@@ -170,7 +218,12 @@ def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         yield from _tables(child)
 
 
-def _value_of(name: str, function: FunctionType) -> Any:
+def value_of(name: str, function: FunctionType) -> Any:
+    """What a name from outside means in a function.
+
+    Raises:
+        UntoldError: nothing.
+    """
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
     try:
         return cells[name].cell_contents if name in cells else function.__globals__[name]

@@ -12,6 +12,7 @@ from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.reports.cliffs import NONE, begins_text
+from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
@@ -234,7 +235,6 @@ def finding_title(finding: Finding) -> str:
 
 def finding_figures(finding: Finding) -> str:
     """What a finding's row gave and should have given."""
-    label = finding.label
     if finding.message:
         return finding.message
     documented = ""
@@ -244,9 +244,12 @@ def finding_figures(finding: Finding) -> str:
     if finding.batch is not None:
         rows = f"needs this batch of {finding.batch_rows} rows, of which row {finding.place} has "
     gradient = ""
-    if finding.has_row:
-        observed, exact = finding.observed_gradient[label], finding.exact_gradient[label]
-        gradient = f", label's gradient {observed:.9g} (exact {proved_text(exact)})"
+    if finding.has_row and finding.observed_gradient:
+        observed, exact = finding.observed_gradient, finding.exact_gradient
+        gradient = "".join(
+            f", {name} {observed[k]:.9g} (exact {proved_text(exact[k])})"
+            for name, k in told_classes(finding)
+        )
     return (
         f"{rows if finding.batch_rows > 1 else ''}"
         f"loss {finding.observed_loss:.9g} (exact {proved_text(finding.exact_loss)}{documented})"

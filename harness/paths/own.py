@@ -80,6 +80,7 @@ def own_path(
         own=True,
         function=loss,
         bounds=bounds,
+        arguments=signature.source,
     )
     return _KNOWN.add(path.name, path, loss, against)
 

@@ -36,6 +36,7 @@ class LossPath:
         own: whether it is a user's own loss, which nobody has tried before.
         function: the user's own object, where it is known.
         bounds: the interval that a user's own loss takes its inputs from; None for any.
+        arguments: what the user's own is called with, as code of ``logits`` and ``labels``.
         quotable: whether a script may tell it by its source; not where that gives other values.
     """
 
@@ -50,4 +51,5 @@ class LossPath:
     own: bool = False
     function: Callable[..., Any] | None = None
     bounds: tuple[float, float] | None = None
+    arguments: str = ""
     quotable: bool = True

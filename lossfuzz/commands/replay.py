@@ -15,11 +15,15 @@ from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
 from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import KINDS
+from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.subjects.server import cpu_features
 from lossfuzz.recorded import recorded
 from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
 from lossfuzz.reports import assertion, tables
+from lossfuzz.reports.components import telling_class
 from lossfuzz.reports.issue import Seen, issue
+from lossfuzz.reports.literals import SHOWN_CLASSES
+from lossfuzz.reports.loss_source import loss_source
 from lossfuzz.reports.script import Shown, script
 
 if TYPE_CHECKING:
@@ -80,7 +84,7 @@ def _lines(given: Recorded, result: Replayed) -> list[str]:
         f"  ({KINDS[then.kind]})",
     ]
     if then.logits:
-        lines.append(f"  logits  {assertion.numbers(then.logits, then.label)}, {_target(then)}")
+        lines.append(f"  logits  {assertion.numbers(then.logits, then.label)}{_target(then)}")
         lines.append(
             f"  exact   loss {proved_text(then.exact_loss)}, gradient "
             f"{assertion.numbers([*map(proved, then.exact_gradient)], then.label)}"
@@ -96,9 +100,7 @@ def _lines(given: Recorded, result: Replayed) -> list[str]:
 
 
 def _target(finding: Finding) -> str:
-    target = f"label {finding.label}"
-    if finding.target:
-        target = f"target {assertion.numbers(finding.target, finding.label)}"
+    target = assertion.target_text(finding)
     return target + (f", {finding.batch_rows} rows" if finding.batch_rows > 1 else "")
 
 
@@ -106,8 +108,16 @@ def _observed(finding: Finding) -> str:
     if finding.message:
         return finding.message
     gradient = finding.observed_gradient
-    told = assertion.numbers(gradient, finding.label) if gradient else "(not kept)"
+    told = _gradient(finding) if gradient else "(not kept)"
     return f"loss {finding.observed_loss:.9g}, gradient {told}"
+
+
+def _gradient(finding: Finding) -> str:
+    gradient, telling = finding.observed_gradient, telling_class(finding)
+    told = assertion.numbers(gradient, finding.label)
+    if telling is None or len(gradient) <= SHOWN_CLASSES or telling == finding.label:
+        return told
+    return f"{told}, {gradient[telling]:.9g} at class {telling}"
 
 
 def _where(result: Replayed) -> str:
@@ -136,6 +146,7 @@ def _write_texts(
     known = versions() if stands else given.versions
     try:
         code = script(finding, known, batch_shown(finding, result), seconds=limits.seconds)
+        _check_script(finding, code)
     except ValueError as error:
         raise UsageError(f"no script can be made of finding {finding.id}: {error}") from None
     if options.script is not None:
@@ -158,6 +169,21 @@ def _write_texts(
         devices=devices(start_tensorflow()),
     )
     _write(options.issue, issue(finding, seen))
+
+
+def _check_script(finding: Finding, code: str) -> None:
+    """See that a script can be run at all.
+
+    Raises:
+        ValueError: it cannot; the message says why in one line.
+    """
+    path = path_named(finding.path)
+    if path.own and not loss_source(path).complete:
+        raise ValueError(f"{path.name} has no name and no source by which a script could call it")
+    try:
+        compile(code, "script", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise ValueError(f"its text is no Python ({error.msg}, line {error.lineno})") from None
 
 
 def refreshed(finding: Finding, result: Replayed) -> Finding:

@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from lossfuzz.harness.prepared import Prepared
     from lossfuzz.shrinking.rows import Row
 
-_OF_THE_LOSS = (kinds.LOSS_COLLAPSE, kinds.SATURATION, kinds.INACCURATE_LOSS)
-_OF_THE_GRADIENT = (
-    kinds.GRADIENT_COLLAPSE,
-    kinds.LABEL_GRADIENT_COLLAPSE,
-    kinds.SIGN_FLIP,
-    kinds.INACCURATE_GRADIENT,
-)
-"""Kinds whose error is that of the loss alone, or of the gradient alone."""
-
 _KEPT = 0.1
 """The share of the first row's error that a simpler row of a defect has to keep."""
 
@@ -100,12 +91,9 @@ class Probe:
 
     def _errors(self, measured: Measurement) -> NDArray[np.float64]:
         """The errors that the finding's kind is about; 0 where that is what is not finite."""
-        loss, gradient = measured.loss_mixed, measured.gradient_mixed
         if self._finding.kind in (kinds.NON_FINITE_LOSS, kinds.NON_FINITE_GRADIENT):
             return np.zeros(len(measured.judged))
-        if self._finding.kind in _OF_THE_LOSS:
-            return np.broadcast_to(loss, measured.judged.shape)
-        return gradient if self._finding.kind in _OF_THE_GRADIENT else np.maximum(loss, gradient)
+        return measured.mixed_errors(self._finding.kind)
 
     def rows_for(self, classes: int) -> int:
         """Rows of batches of so many classes; 0 if loss or formula takes none of that size.
