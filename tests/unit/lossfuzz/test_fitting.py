@@ -205,7 +205,7 @@ def test_a_loss_of_one_batch_size_is_shrunk_in_batches_of_that_size():
         lossfuzz.check(of_48_rows, exactly_weighted, **QUICK, shapes=[(48, 4)])
     finding = failure.value.finding
     assert finding.kind != "refusal"
-    assert sorted(finding.logits)[:2] == [0, 0]
+    assert len(set(finding.logits)) <= 2
 
 
 def _endless(logits, labels):
