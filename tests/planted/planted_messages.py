@@ -101,6 +101,7 @@ def outputs_of(codes: Sequence[str], *folders: Path) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
+        cwd=_PLANTED_FOLDER,  # in the repository's root its folders stand before the package
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
     )
     answers: list[str] = json.loads(done.stdout.splitlines()[-1])

@@ -219,7 +219,7 @@ def test_a_gradient_of_slices_is_measured():
         (fused, {"modes": ["jit"]}, ValueError, "known modes"),
         (fused, {"families": ["nice"]}, ValueError, "known families"),
         (fused, {"reduction": "median"}, ValueError, "unknown reduction"),
-        (fused, {"rows": 0}, ValueError, "budget above 0"),
+        (fused, {"rows": 0}, ValueError, "rows of 1 or more"),
         (fused, {"rows": 5, "seconds": 1}, ValueError, "not both"),
         (fused, {"device": "GPU:99"}, lossfuzz.BackendError, "unknown device"),
         (fused, {"shapes": [(3,)]}, ValueError, "shape"),
