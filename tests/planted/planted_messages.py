@@ -28,6 +28,7 @@ _CLOSE = 2e-8
 
 _RUNNER = """\
 import contextlib, io, json, sys, traceback
+sys.path.append(sys.argv[1])  # the tests' root, behind the package
 answers = []
 for code in json.load(sys.stdin):
     printed = io.StringIO()
@@ -96,7 +97,7 @@ def outputs_of(codes: Sequence[str], *folders: Path) -> list[str]:
     """What scripts print, in a process of their own that has TensorFlow and some folders."""
     path = os.pathsep.join(map(str, (_PLANTED_FOLDER, *folders)))
     done = subprocess.run(  # noqa: S603 - this Python
-        [sys.executable, "-c", _RUNNER],
+        [sys.executable, "-c", _RUNNER, str(_PLANTED_FOLDER.parents[1])],
         input=json.dumps(codes),
         capture_output=True,
         text=True,
