@@ -151,3 +151,14 @@ def _alike(told: list[float], printed: list[float]) -> bool:
         or abs(one - other) <= _CLOSE * abs(other)
         for one, other in zip(told, printed, strict=True)
     )
+
+
+def outputs_without_faults(messages: Sequence[Message], *folders: Path) -> list[str]:
+    """What the messages' scripts print; fails with all that they do not show."""
+    outputs = outputs_of([one.script for one in messages], *folders)
+    pairs = zip(messages, outputs, strict=True)
+    faults = {one.name: faults_of(one, output) for one, output in pairs}
+    told = {name: found for name, found in faults.items() if found}
+    if told:
+        raise AssertionError(f"messages claim what their scripts do not show: {told}")
+    return outputs

@@ -11,7 +11,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from planted_collection import PLANTED
-from planted_messages import LONGEST_MESSAGE, Message, checked, faults_of, message_of, outputs_of
+from planted_messages import (
+    LONGEST_MESSAGE,
+    Message,
+    checked,
+    message_of,
+    outputs_of,
+    outputs_without_faults,
+)
 
 import lossfuzz
 from lossfuzz.harness.decimals import proved_text
@@ -30,21 +37,12 @@ QUICK = {"formats": ["float32"], "modes": ["eager"], "rows": 600, "shapes": [(32
 FLOOR = 1e-7
 
 
-def shown(messages, *folders):
-    """The messages' outputs; fails with all that differs."""
-    outputs = outputs_of([one.script for one in messages], *folders)
-    pairs = zip(messages, outputs, strict=True)
-    faults = {one.name: faults_of(one, output) for one, output in pairs}
-    assert not {name: found for name, found in faults.items() if found}
-    return outputs
-
-
 def test_scripts_of_all_planted_losses_print_what_their_messages_say(tf):
     messages = [message_of(entry, ("eager",), 2000) for entry in PLANTED]
     found = [one for one in messages if one.finding is not None]
     assert len(found) >= 0.9 * len(PLANTED)
     assert max(len(one.text) for one in found) <= LONGEST_MESSAGE
-    shown(found)
+    outputs_without_faults(found)
     together = [one.finding for one in found if one.finding.batch is not None]
     assert len(together) >= 5
 
@@ -56,7 +54,7 @@ def test_a_compiled_modes_script_shows_it_in_that_mode(tf, mode):
     found = [message_of(one, (mode,), 600) for one in chosen]
     assert len(found) == len(names)
     assert all("@tf.function" in one.script for one in found)
-    shown(found)
+    outputs_without_faults(found)
 
 
 def at_label(values, labels):
@@ -86,7 +84,7 @@ def test_a_row_that_needs_its_batch_is_shown_with_it(tf):
     assert finding.batch_rows == 2
     assert len(finding.logits) == 2
     assert "it needs this batch of 2 rows" in message.text
-    shown([message])
+    outputs_without_faults([message])
     again = Finding.from_json(finding.to_json())
     assert again == finding or repr(again) == repr(finding)
     assert again.id == finding.id
@@ -100,7 +98,7 @@ def test_a_mean_of_many_rows_is_told_with_the_values_of_its_own_batch(tf):
     options = {"formats": ["float16"], "modes": ["eager"], "shapes": [(65536, 2)]}
     message = checked("mean", mean, NAME, reduction="mean", rows=200_000, **options)
     assert 1 < message.finding.batch_rows <= 65536
-    shown([message])
+    outputs_without_faults([message])
 
 
 def test_a_loss_of_every_kind_is_told_so_that_its_script_runs_as_pasted(tf):
@@ -144,7 +142,7 @@ def test_a_loss_of_every_kind_is_told_so_that_its_script_runs_as_pasted(tf):
     messages = [checked(name, *one, **QUICK) for name, one in given.items()]
     told = {one.name: one for one in messages if one.finding is not None}
     assert set(given) - set(told) <= {"keras function"}
-    shown(list(told.values()))
+    outputs_without_faults(list(told.values()))
     assert "keras.losses.BinaryCrossentropy(" in told["keras object"].script
     assert all("keras.src" not in one.script for one in messages)
     for one in told.values():
@@ -152,7 +150,9 @@ def test_a_loss_of_every_kind_is_told_so_that_its_script_runs_as_pasted(tf):
     assert "class Named(keras.losses.Loss):" in told["subclass of Keras"].script
 
 
-def test_a_source_that_gives_other_values_than_the_loss_is_not_shown(tf, tmp_path, monkeypatch):
+def test_a_source_that_gives_other_values_than_the_loss_is_not_outputs_without_faults(
+    tf, tmp_path, monkeypatch
+):
     file = tmp_path / "changed_since.py"
     written = (
         "import tensorflow as tf\n"
@@ -169,7 +169,7 @@ def test_a_source_that_gives_other_values_than_the_loss_is_not_shown(tf, tmp_pat
     first, second = changed_since.made(), changed_since.made()
     kept = checked("as it was", first, NAME, **QUICK)
     assert "tf.maximum(p, 1e-7)" in kept.script
-    shown([kept])
+    outputs_without_faults([kept])
     file.write_text(written.replace("1e-7", "1e-3"))
     linecache.clearcache()
     message = checked("changed", second, NAME, **QUICK)
@@ -193,7 +193,7 @@ def test_a_users_module_is_imported_and_its_folder_asked_for(tf, tmp_path):
     finally:
         sys.path.remove(str(tmp_path))
     assert "# needs loss: put its folder on PYTHONPATH" in message.script
-    shown([message], tmp_path)
+    outputs_without_faults([message], tmp_path)
 
 
 def in_half(logits, labels):
@@ -224,7 +224,7 @@ def test_vocabulary_rows_are_told_in_few_characters(tf):
     ]
     assert all(one.finding is not None for one in messages)
     assert max(len(one.text) for one in messages) <= LONGEST_MESSAGE
-    shown(messages)
+    outputs_without_faults(messages)
 
 
 @pytest.fixture(scope="module")
