@@ -42,7 +42,7 @@ class EnclosureTape(Algebra):
         self._numbers = logits.numbers
         self._tape: list[tuple[Term, list[tuple[Term, Backward]]]] = []
         self._adjoints: dict[int, Enclosure] = {}
-        self.logits = Term(self, logits, vector=True, depends=True, linear=True)
+        self.logits = Term(self, logits, vector=True, depends=True)
 
     # --- the tape ---
 
@@ -51,7 +51,6 @@ class EnclosureTape(Algebra):
         value: Enclosure,
         *parents: tuple[Term, Backward],
         vector: bool,
-        linear: bool = False,
         complement: Enclosure | None = None,
     ) -> Term:
         """A result, and how its adjoint goes back to each operand."""
@@ -61,7 +60,6 @@ class EnclosureTape(Algebra):
             value,
             vector=vector,
             depends=bool(live),
-            linear=linear,
             complement=complement,
         )
         if live:
@@ -109,7 +107,6 @@ class EnclosureTape(Algebra):
             (left, _same),
             (right, _same),
             vector=left.vector or right.vector,
-            linear=_linear(left) and _linear(right),
         )
 
     def subtract_from(self, left: Term, right: Term, given: Any) -> Term:
@@ -123,9 +120,7 @@ class EnclosureTape(Algebra):
         return self.add(left, self.negate(right))
 
     def negate(self, value: Term) -> Term:
-        return self.record(
-            -value.value, (value, operator.neg), vector=value.vector, linear=value.linear
-        )
+        return self.record(-value.value, (value, operator.neg), vector=value.vector)
 
     def multiply(self, left: Term, right: Term) -> Term:
         return self.record(
@@ -133,7 +128,6 @@ class EnclosureTape(Algebra):
             (left, lambda adjoint: times(adjoint, right.value)),
             (right, lambda adjoint: times(adjoint, left.value)),
             vector=left.vector or right.vector,
-            linear=_linear(left) and _linear(right) and not (left.depends and right.depends),
         )
 
     def divide(self, left: Term, right: Term) -> Term:
@@ -147,7 +141,6 @@ class EnclosureTape(Algebra):
             (left, lambda adjoint: times(adjoint, 1.0 / right.value)),
             (right, to_divisor),
             vector=left.vector or right.vector,
-            linear=_linear(left) and not right.depends,
         )
 
     def power(self, base: Term, exponent: float) -> Term:
@@ -195,7 +188,7 @@ class EnclosureTape(Algebra):
             return broadcast(adjoint, self.kept.shape).where(self.kept, 0.0)
 
         kept = broadcast(vector.value, self.kept.shape).where(self.kept, 0.0)
-        return self.record(kept.sum(), (vector, back), vector=False, linear=_linear(vector))
+        return self.record(kept.sum(), (vector, back), vector=False)
 
     def largest(self, vector: Term) -> Term:
         value = broadcast(vector.value, self.kept.shape)
@@ -216,7 +209,7 @@ class EnclosureTape(Algebra):
                 else blurred(whole.where(wins, 0.0), whole, rivals | (wins & unsure))
             )
 
-        return self.record(highest, (vector, back), vector=False, linear=_linear(vector))
+        return self.record(highest, (vector, back), vector=False)
 
     def gather(self, vector: Term, label: Label) -> Term:
         columns, chosen = self.columns(label), self.at_label(label)
@@ -228,7 +221,6 @@ class EnclosureTape(Algebra):
             value,
             (vector, lambda adjoint: broadcast(adjoint, self.kept.shape).where(chosen, 0.0)),
             vector=False,
-            linear=vector.linear,
             complement=complement,
         )
 
@@ -266,7 +258,7 @@ class EnclosureTape(Algebra):
             return blurred(signed, 2.0 * adjoint, unsure) if unsure.any() else signed
 
         found = value.value.where(holds, -value.value)
-        return self.record(found, (value, back), vector=value.vector, linear=value.linear)
+        return self.record(found, (value, back), vector=value.vector)
 
     def select(self, condition: Condition, left: Term, right: Term) -> Term:
         return self._pick(condition, left, right, apart=True)
@@ -293,7 +285,6 @@ class EnclosureTape(Algebra):
             (left, back_to(holds)),
             (right, back_to(~holds)),
             vector=condition.vector or left.vector or right.vector,
-            linear=_linear(left) and _linear(right),
         )
 
     def compare(self, left: Term, right: Term, relation: Callable[[Any, Any], Any]) -> Condition:
@@ -308,10 +299,6 @@ class EnclosureTape(Algebra):
 
 def _same(adjoint: Enclosure) -> Enclosure:
     return adjoint
-
-
-def _linear(term: Term) -> bool:
-    return term.linear or not term.depends
 
 
 def broadcast(value: Enclosure, shape: tuple[int, ...]) -> Enclosure:

@@ -77,12 +77,10 @@ class Term:
         value: in the algebra's own layout.
         vector: whether it is a number for every class.
         depends: whether it depends on the logits.
-        linear: whether only sums and multiples of logits made it, so that a plain implementation
-            cannot avoid its overflow.
         complement: one less it, where that is known without cancellation.
     """
 
-    __slots__ = ("algebra", "complement", "depends", "linear", "value", "vector")
+    __slots__ = ("algebra", "complement", "depends", "value", "vector")
 
     def __init__(
         self,
@@ -91,11 +89,10 @@ class Term:
         *,
         vector: bool,
         depends: bool,
-        linear: bool = False,
         complement: Any = None,
     ) -> None:
         self.algebra, self.value, self.vector = algebra, value, vector
-        self.depends, self.linear, self.complement = depends, linear, complement
+        self.depends, self.complement = depends, complement
 
     def __add__(self, other: Any) -> Term:
         return self.algebra.add(self, self.algebra.lift(other))
