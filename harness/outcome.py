@@ -208,12 +208,15 @@ def kinks_with_nan(observed: Observed, prepared: Prepared) -> dict[int, float]:
     broken |= np.isnan(observed.loss.astype(np.float64))
     asked = np.flatnonzero(broken & ~prepared.reference.judged & np.isfinite(wide).all(axis=1))
     known = prepared.kinks  # the cells of a batch mostly break on the same rows
+    found: dict[int, float] = {}
     for row in asked[:_MOST_KINKS].tolist():
         if row not in known:
             weights = prepared.targets.weights[row]
             known[row] = loss_at_a_kink(loss.derived, wide[row], weights)
-    pairs = ((row, known[row]) for row in asked[:_MOST_KINKS].tolist())
-    return {row: value for row, value in pairs if value is not None}
+        value = known[row]
+        if value is not None:
+            found[row] = value
+    return found
 
 
 def _floats(values: NDArray[Any]) -> tuple[float, ...]:

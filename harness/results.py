@@ -193,8 +193,6 @@ class RunResult:
         told = f"{len(self.cells)} cells, {rows:,} rows, {defective} cells with defects"
         return f"<RunResult: {'; '.join([told, *self.notes])}>"
 
-    __str__ = __repr__
-
     @property
     def findings(self) -> list[Finding]:
         """The worst finding of every cell, kind and tier, in the cells' order."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ class Measuring:
         self.seconds: dict[str, float] = {}
         self.deadline = math.inf
         self.without_value: set[tuple[str, str]] = set()
-        self._asked: dict[tuple[str, str], int] = {}
+        self._asked: dict[tuple[str, str], tuple[int, bool]] = {}
         self._announce = announce or (lambda *_: None)
         self._runners: dict[str, CellRunner | SubjectRunner] = {}
         self._routes: dict[str, Route | str] = {}
@@ -205,10 +204,9 @@ class Measuring:
     def _note_value(self, place: tuple[str, str], prepared: Prepared) -> None:
         """Give up a family of which many rows were asked and none has an exact value."""
         judged = prepared.reference.judged
-        asked = self._asked[place] = self._asked.get(place, 0) + len(judged)
-        if judged.any():
-            self._asked[place] = -sys.maxsize  # never given up
-        elif asked >= _ENOUGH_ASKED:
+        asked, valued = self._asked.get(place, (0, False))
+        self._asked[place] = asked, valued = asked + len(judged), valued or bool(judged.any())
+        if asked >= _ENOUGH_ASKED and not valued:
             self.without_value.add(place)
 
     def _prepare(self, batch: Batch, loss: LossSpec, *, whole: bool) -> Prepared:
