@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lossfuzz.harness.findings import json_number
+from lossfuzz.harness.fields import count, items, number
+from lossfuzz.harness.findings import counts_by_kind, json_number
 from lossfuzz.harness.histogram import Octaves
 
 
@@ -35,8 +36,8 @@ class Breakdown:
         """Add another part of the same family; associative and commutative."""
         self.rows += other.rows
         self.judged += other.judged
-        for kind, count in other.defects.items():
-            self.defects[kind] = self.defects.get(kind, 0) + count
+        for kind, rows in other.defects.items():
+            self.defects[kind] = self.defects.get(kind, 0) + rows
         self.loss_mixed = max(self.loss_mixed, other.loss_mixed)
         self.gradient_mixed = max(self.gradient_mixed, other.gradient_mixed)
         self.loss_ulp.merge(other.loss_ulp)
@@ -58,11 +59,11 @@ class Breakdown:
     def from_json(cls, record: dict[str, Any]) -> Breakdown:
         """The statistics that `to_json` wrote."""
         return cls(
-            rows=record["rows"],
-            judged=record["judged"],
-            defects=dict(record["defects"]),
-            loss_mixed=float(record["loss_mixed"]),
-            gradient_mixed=float(record["gradient_mixed"]),
-            loss_ulp=Octaves.from_json(record["loss_ulp"]),
-            gradient_ulp=Octaves.from_json(record["gradient_ulp"]),
+            rows=count(record, "rows"),
+            judged=count(record, "judged"),
+            defects=counts_by_kind(record, "defects"),
+            loss_mixed=number(record, "loss_mixed"),
+            gradient_mixed=number(record, "gradient_mixed"),
+            loss_ulp=Octaves.from_json(items(record, "loss_ulp")),
+            gradient_ulp=Octaves.from_json(items(record, "gradient_ulp")),
         )

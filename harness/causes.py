@@ -6,9 +6,10 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import MODES
-from lossfuzz.harness.findings import DEFECT, Finding
+from lossfuzz.harness.fields import count, flag, inner, one_of, optional_text, text, texts
+from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS, Finding
 from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.regions import region_of
 
 if TYPE_CHECKING:
@@ -69,9 +70,27 @@ class Cause:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Cause:
-        """The cause that `to_json` wrote; its finding has no row where that was not shrunk."""
-        lists = {name: tuple(record[name]) for name in ("cells", "formats", "modes", "devices")}
-        return cls(**{**record, **lists, "finding": Finding.from_json(record["finding"])})
+        """The cause that `to_json` wrote; its finding has no row where that was not shrunk.
+
+        Raises:
+            ValueError: a field is missing or of another kind.
+        """
+        return cls(
+            loss=text(record, "loss"),
+            path=text(record, "path"),
+            kind=one_of(record, "kind", KINDS),
+            tier=one_of(record, "tier", (DEFECT, INACCURACY)),
+            route=optional_text(record, "route"),
+            region=text(record, "region"),
+            by_design=flag(record, "by_design"),
+            cells=texts(record, "cells"),
+            formats=texts(record, "formats"),
+            modes=texts(record, "modes"),
+            devices=texts(record, "devices"),
+            rows=count(record, "rows"),
+            shrunk=flag(record, "shrunk"),
+            finding=Finding.from_json(inner(record, "finding")),
+        )
 
     def joined(self, other: Cause) -> Cause:
         """The same cause in the cells of both, with the row that is easier to read."""

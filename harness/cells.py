@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.fields import device, one_of, text
+from lossfuzz.harness.modes import MODES, mode_named
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
-
-MODES = ("eager", "graph", "xla")
-"""Run op by op; as ``tf.function``; as ``tf.function(jit_compile=True)``."""
-
-
-_ELSEWHERE = {"tf.function": "graph", "function": "graph", "jit_compile": "xla", "jit": "xla"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +54,8 @@ class Cell:
 def cell_of(record: Mapping[str, Any]) -> Cell:
     """The cell that a record names by its ``path``, ``format``, ``mode`` and ``device``.
 
+    Nothing is imported that it names; see `path_named`.
+
     Raises:
         ValueError: the path, format or mode is not known here.
     """
@@ -64,21 +63,8 @@ def cell_of(record: Mapping[str, Any]) -> Cell:
     from lossfuzz.harness.paths.table import path_named
 
     return Cell(
-        path=path_named(record["path"]),
-        format=format_named(record["format"]),
-        mode=record["mode"],
-        device=record["device"],
+        path=path_named(text(record, "path")),
+        format=format_named(text(record, "format")),
+        mode=one_of(record, "mode", MODES),
+        device=device(record),
     )
-
-
-def mode_named(name: str) -> str:
-    """The name itself, if it is a mode.
-
-    Raises:
-        ValueError: it is none; the message lists the modes.
-    """
-    if name not in MODES:
-        from lossfuzz.harness.spelling import unknown
-
-        raise ValueError(unknown("mode", name, MODES, _ELSEWHERE))
-    return name

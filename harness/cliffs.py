@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.cells import Cell, cell_of
 from lossfuzz.harness.decimals import shortest_decimal
+from lossfuzz.harness.fields import (
+    count,
+    flag,
+    inner,
+    items,
+    number,
+    optional_text,
+    record_of,
+    text,
+)
 from lossfuzz.harness.findings import DEFECT, INACCURACY, json_number
 
 if TYPE_CHECKING:
@@ -78,8 +88,12 @@ class Edge:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Edge:
-        """The edge that `to_json` wrote."""
-        return cls(**{name: float(value) for name, value in record.items()})
+        """The edge that `to_json` wrote.
+
+        Raises:
+            ValueError: a field is missing or no number.
+        """
+        return cls(**{one.name: number(record, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +145,20 @@ class Cliff:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Cliff:
-        """The cliff that `to_json` wrote."""
-        below = record["below"]
+        """The cliff that `to_json` wrote.
+
+        Raises:
+            ValueError: a field is missing or of another kind.
+        """
+        below = record.get("below")
         return cls(
-            **{
-                **record,
-                "at": Edge.from_json(record["at"]),
-                "below": Edge.from_json(below) if below else None,
-            }
+            kind=text(record, "kind"),
+            tier=text(record, "tier"),
+            side=text(record, "side"),
+            classes=count(record, "classes"),
+            at=Edge.from_json(inner(record, "at")),
+            below=None if below is None else Edge.from_json(record_of(below, "below")),
+            confirmed=flag(record, "confirmed"),
         )
 
 
@@ -172,8 +192,8 @@ class CellCliffs:
         """The record that `to_json` wrote; its path must be known here."""
         return cls(
             cell=cell_of(record),
-            cliffs=tuple(Cliff.from_json(one) for one in record["cliffs"]),
-            unavailable=record["unavailable"],
+            cliffs=tuple(Cliff.from_json(one) for one in items(record, "cliffs")),
+            unavailable=optional_text(record, "unavailable"),
         )
 
 

@@ -5,8 +5,29 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.fields import (
+    as_count,
+    count,
+    counts,
+    device,
+    flag,
+    inner,
+    items,
+    number,
+    numbers,
+    one_of,
+    text,
+)
+from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.seal import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 
 DEFECT = "defect"
 """Breaks training or a promise."""
@@ -91,12 +112,16 @@ class RowBatch:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> RowBatch:
-        """The batch that `to_json` wrote."""
+        """The batch that `to_json` wrote.
+
+        Raises:
+            ValueError: it is not.
+        """
         return cls(
-            logits=tuple(tuple(map(float, row)) for row in record["logits"]),
-            targets=tuple(tuple(map(float, row)) for row in record["targets"]),
-            shape=tuple(record["shape"]),
-            row=int(record["row"]),
+            logits=_rows_of(record, "logits"),
+            targets=_rows_of(record, "targets"),
+            shape=tuple(as_count(one, "shape") for one in items(record, "shape")),
+            row=count(record, "row"),
         )
 
 
@@ -234,7 +259,8 @@ class Finding:
     def to_json(self, *, with_arrays: bool = True) -> dict[str, Any]:
         """The finding as JSON's types; infinities and NaN as the strings that float() reads.
 
-        It tells its `id` as well, which a record without its row could not be asked for.
+        It tells its `id` as well, which a record without its row could not be asked for, and a
+        checksum.
 
         Args:
             with_arrays: whether to write the row itself; without, recipe and row number give it.
@@ -258,20 +284,98 @@ class Finding:
             values = record.pop(name)
             if with_arrays:
                 record[name] = [json_number(value) for value in values]
-        return record
+        return {**record, CHECKSUM: _checksum(record)}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Finding:
-        """The finding that `to_json` wrote; without its arrays it has no row."""
-        read = {name: value for name, value in record.items() if name != "id"}
-        for name in _NUMBERS:
-            read[name] = float(read[name])
-        for name in (*_ARRAYS, "further", "upstream"):
-            read[name] = tuple(float(value) for value in read.get(name, ()))
-        read["further_exact_loss"] = float(read.get("further_exact_loss", math.nan))
-        if "batch" in read:
-            read["batch"] = RowBatch.from_json(read["batch"])
-        return cls(**read)
+        """The finding that `to_json` wrote; without its arrays it has no row.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another kind; the message names it.
+        """
+        if record.get(CHECKSUM, _checksum(record)) != _checksum(record):
+            raise ValueError(
+                "the finding's record does not match its checksum: it was damaged or changed; one "
+                "that was written by hand has no 'id' and no 'checksum'"
+            )
+        known = {one.name for one in fields(cls)}
+        for name in record:
+            if name not in known and name not in _ADDED:
+                raise ValueError(f"a finding has no field {name[:40]!r}")
+        read: dict[str, Any] = {
+            name: reader(record, name)
+            for name, reader in _READERS.items()
+            if name in record or name not in _OPTIONAL
+        }
+        for name in ("format", "loss_dtype"):
+            if read[name]:  # a crash returned no loss
+                format_named(read[name])
+        if "batch" in record:
+            read["batch"] = RowBatch.from_json(inner(record, "batch"))
+        found = cls(**{**dict.fromkeys(_ARRAYS, ()), **read})
+        _check_sizes(found)
+        return found
+
+
+CHECKSUM = "checksum"
+"""The field of a finding's record that holds a digest of the others."""
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return digest_of({name: one for name, one in record.items() if name != CHECKSUM})[:16]
+
+
+def _check_sizes(finding: Finding) -> None:
+    """See that a row, its target and its gradient belong together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    classes = len(finding.logits)
+    rows = [finding.logits, finding.target, finding.further, finding.upstream]
+    if finding.batch is not None:
+        rows += [*finding.batch.logits, *finding.batch.targets]
+    if not all(math.isfinite(one) or one == -math.inf for row in rows for one in row):
+        raise ValueError("its logits or targets are not numbers")
+    for array in (finding.target, finding.observed_gradient, finding.exact_gradient):
+        if array and len(array) != classes:
+            raise ValueError("its row, target and gradient do not have the same classes")
+    if classes and finding.label >= classes:
+        raise ValueError(f"its label is {finding.label}, and its row has {classes} classes")
+    if finding.further and len(finding.further) != classes:
+        raise ValueError("its further row does not have the classes of its row")
+    if len(finding.upstream) not in (0, 1, finding.batch_rows):
+        raise ValueError("its upstream gradients do not belong to its rows")
+    if finding.batch is not None:
+        _check_batch(finding, finding.batch)
+
+
+def _check_batch(finding: Finding, batch: RowBatch) -> None:
+    classes = len(finding.logits)
+    rows = [*batch.logits, *(row for row in batch.targets if len(row) != 1)]
+    counts = {len(batch.logits), len(batch.targets), math.prod(batch.shape), finding.batch_rows}
+    if len(counts) != 1 or {len(row) for row in rows} != {classes}:
+        raise ValueError("the rows of its batch do not belong together")
+    if batch.row >= len(batch.logits) or batch.logits[batch.row] != finding.logits:
+        raise ValueError("its row is not the one of its batch")
+
+
+def counts_by_kind(record: Mapping[str, Any], name: str) -> dict[str, int]:
+    """How many rows show each of some kinds, in a field of a record.
+
+    Raises:
+        ValueError: it is not that, or names a kind that is not known here.
+    """
+    found = counts(record, name)
+    for kind in found:
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind {kind[:40]!r}; known kinds: {', '.join(KINDS)}")
+    return found
+
+
+def _rows_of(record: Mapping[str, Any], name: str) -> tuple[tuple[float, ...], ...]:
+    rows = items(record, name)
+    return tuple(numbers({name: row}, name) for row in rows)
 
 
 _ARRAYS = ("logits", "target", "observed_gradient", "exact_gradient")
@@ -284,6 +388,32 @@ _NUMBERS = (
     "bound",
     "margin",
 )
+
+
+def _mode(record: Mapping[str, Any], name: str) -> str:
+    return one_of(record, name, MODES)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    **dict.fromkeys(("kind", "tier", "path", "format", "loss_dtype", "message", "loss"), text),
+    **dict.fromkeys(("label", "row", "batch_rows"), count),
+    **dict.fromkeys(("by_design", "repeated", "unconfirmed"), flag),
+    **dict.fromkeys((*_NUMBERS, "further_exact_loss"), number),
+    **dict.fromkeys((*_ARRAYS, "further", "upstream"), numbers),
+    "mode": _mode,
+    "device": device,
+    "recipe": inner,
+}
+_OPTIONAL = frozenset(
+    {
+        *("message", "loss", "batch_rows", "by_design", "repeated", "unconfirmed"),
+        *("documented_loss", "further", "further_exact_loss", "upstream", *_ARRAYS),
+    }
+)
+"""Fields that a record may lack: those of later versions, and a row that its recipe gives."""
+
+_ADDED = ("id", CHECKSUM)
+"""What a record tells beside the fields."""
 
 
 def json_number(value: float) -> float | str:

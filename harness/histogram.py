@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossfuzz.harness.fields import as_count, as_whole
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _BINS_PER_OCTAVE_BITS = 5
@@ -85,10 +89,17 @@ class Histogram:
 
     @classmethod
     def from_json(cls, record: list[list[int]]) -> Histogram:
-        """The histogram that `to_json` wrote."""
+        """The histogram that `to_json` wrote.
+
+        Raises:
+            ValueError: a run is none, or lies outside the bins.
+        """
         histogram = cls()
-        for first, *counts in record:
-            histogram.counts[first : first + len(counts)] = counts
+        for first, counts in _runs(record):
+            last = first + len(counts)
+            if not ZERO_BIN <= first < last <= _BINS:
+                raise ValueError(f"bins {first} to {last} lie outside a histogram of {_BINS}")
+            histogram.counts[first:last] = counts
         return histogram
 
 
@@ -148,7 +159,22 @@ class Octaves:
 
     @classmethod
     def from_json(cls, record: list[list[int]]) -> Octaves:
-        """The counts that `to_json` wrote."""
-        return cls(
-            {first + place: count for first, *run in record for place, count in enumerate(run)}
-        )
+        """The counts that `to_json` wrote.
+
+        Raises:
+            ValueError: a run is none, or lies outside the octaves.
+        """
+        counts = {
+            first + place: count for first, run in _runs(record) for place, count in enumerate(run)
+        }
+        if counts and not NO_OCTAVE <= min(counts) <= max(counts) <= INFINITE_OCTAVE:
+            raise ValueError(f"octaves {min(counts)} to {max(counts)} lie outside a histogram")
+        return cls(counts)
+
+
+def _runs(record: list[list[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Runs as they were written: the place of the first one, then their counts."""
+    for run in record:
+        if not isinstance(run, list) or len(run) < 2:
+            raise ValueError("a histogram's run is no list of a place and its counts")
+        yield as_whole(run[0], "place"), [as_count(one, "count") for one in run[1:]]

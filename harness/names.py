@@ -32,6 +32,10 @@ class Names(Generic[T]):
     def __getitem__(self, name: str) -> T:
         return self._known[name][1]
 
+    def get(self, name: str) -> T | None:
+        """What a name leads to, if it leads to something."""
+        return self._known[name][1] if name in self._known else None
+
     def free(self, name: str, *made_of: Any, ending: str = "") -> str:
         """The name itself, unless it stands for what was made of something else; then a new one.
 

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.causes import Cause
 from lossfuzz.harness.cells import Cell, cell_of
+from lossfuzz.harness.choices import check_plan, checked_environment
 from lossfuzz.harness.cliffs import CLIFF_KINDS, Cliff
+from lossfuzz.harness.fields import (
+    count,
+    counts,
+    flag,
+    inner,
+    items,
+    optional_text,
+    record_of,
+    text,
+    texts,
+    texts_by_name,
+)
 from lossfuzz.harness.findings import CRASH, DEFECT, REFUSAL, TIMEOUT, Finding
 from lossfuzz.harness.outcome import refusal_of
 from lossfuzz.harness.routes import Route
+from lossfuzz.harness.seal import SCHEMA, sealed
 from lossfuzz.harness.summary import Summary
 
 if TYPE_CHECKING:
@@ -119,20 +133,30 @@ class CellResult:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> CellResult:
-        """The result that `to_json` wrote with its findings."""
-        route = record["route"]
+        """The result that `to_json` wrote with its findings.
+
+        Raises:
+            ValueError: a field is missing or of another kind, or names what is not known here.
+        """
+        route = optional_text(record, "route")
         cell = cell_of(record)
-        found = [Finding.from_json(one) for one in record["findings"]]
-        return cls(
+        found = [
+            Finding.from_json(record_of(one, "findings")) for one in items(record, "findings")
+        ]
+        cliffs = items(record, "cliffs", ())
+        result = cls(
             cell,
-            route=Route(name=route, operations=tuple(record["operations"])) if route else None,
-            unavailable=record["unavailable"],
-            summary=Summary.from_json(record["summary"]),
+            route=Route(name=route, operations=texts(record, "operations")) if route else None,
+            unavailable=optional_text(record, "unavailable"),
+            summary=Summary.from_json(inner(record, "summary")),
             findings={(one.kind, one.tier): one for one in found},
-            searched=record.get("searched", 0),
-            cliffs=tuple(Cliff.from_json(one) for one in record.get("cliffs", ())),
-            policy=dict(record.get("policy", {})),
+            searched=count(record, "searched", 0),
+            cliffs=tuple(Cliff.from_json(record_of(one, "cliffs")) for one in cliffs),
+            policy=texts_by_name(record, "policy", {}),
         )
+        for one in found:
+            _check_cell(one, {cell.name: result})
+        return result
 
     def to_json(self, *, with_findings: bool = False) -> dict[str, Any]:
         """The record as JSON's types.
@@ -210,30 +234,43 @@ class RunResult:
         """The results that `to_json` wrote: without times, and only some findings have rows.
 
         Raises:
-            ValueError: it names a path, format, mode or kind that is not known here.
-            KeyError: it lacks a part.
+            ValueError: a field is missing or of another kind, or it names a path, format, mode or
+                kind that is not known here.
         """
-        cells = [CellResult.from_json({**one, "findings": []}) for one in record["cells"]]
+        told = inner(record, "plan")
+        for plan in (told, *items(told, "joined", ())):
+            check_plan(record_of(plan, "joined"))
+        cells = [
+            CellResult.from_json({**record_of(one, "cells"), "findings": []})
+            for one in items(record, "cells")
+        ]
         by_name = {one.cell.name: one for one in cells}
-        for one in map(Finding.from_json, record["findings"]):
+        if len(by_name) < len(cells):
+            raise ValueError("a cell stands there twice")
+        for one in _findings(record, "findings"):
+            _check_cell(one, by_name)
             by_name[one.cell_name].findings[one.kind, one.tier] = one
+        worst = _findings(record, "worst")
+        causes = [Cause.from_json(record_of(one, "causes")) for one in items(record, "causes", ())]
+        for one in (*worst, *(cause.finding for cause in causes)):
+            _check_cell(one, by_name)
         return cls(
-            plan=record["plan"],
-            environment=record["environment"],
+            plan=told,
+            environment=checked_environment(inner(record, "environment")),
             cells=cells,
-            worst=[Finding.from_json(one) for one in record["worst"]],
-            causes=[Cause.from_json(one) for one in record.get("causes", ())],
-            notes=tuple(record.get("notes", ())),
-            interrupted=record["interrupted"],
-            reference_rows=record["reference_rows"],
+            worst=worst,
+            causes=causes,
+            notes=texts(record, "notes", ()),
+            interrupted=flag(record, "interrupted"),
+            reference_rows=counts(record, "reference_rows"),
             seconds={},
-            progress=record.get("progress", ""),
+            progress=text(record, "progress", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the times, so that one plan gives one file."""
-        return {
-            "schema": 1,
+        """Everything but the times, so that one plan gives one file; sealed, see `seal`."""
+        record = {
+            "schema": SCHEMA,
             "plan": self.plan,
             "environment": self.environment,
             "interrupted": self.interrupted,
@@ -246,6 +283,24 @@ class RunResult:
             **({"notes": list(self.notes)} if self.notes else {}),
             "findings": [finding.to_json(with_arrays=False) for finding in self.findings],
         }
+        return sealed(record)
+
+
+def _check_cell(finding: Finding, cells: dict[str, CellResult]) -> None:
+    """See that a finding is of one of some cells, and of that cell's loss.
+
+    Raises:
+        ValueError: it is not.
+    """
+    name = finding.cell_name
+    if name not in cells:
+        raise ValueError(f"a finding is of {name[:80]!r}, which is no cell there")
+    if finding.loss != cells[name].cell.path.loss.name:
+        raise ValueError(f"a finding of {name[:80]!r} names another loss than its path computes")
+
+
+def _findings(record: dict[str, Any], name: str) -> list[Finding]:
+    return [Finding.from_json(record_of(one, name)) for one in items(record, name)]
 
 
 def cells_to_walk(cells: Iterable[CellResult]) -> list[CellResult]:

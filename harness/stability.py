@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.fields import as_count, as_whole, items
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -121,14 +123,41 @@ class StabilityMap:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> StabilityMap:
-        """The map that `to_json` wrote."""
-        return cls(
-            {
-                (int(classes), at): Place(*figures)
-                for classes, places in record.items()
-                for at, *figures in places
-            }
-        )
+        """The map that `to_json` wrote.
+
+        Raises:
+            ValueError: it is not.
+        """
+        places: dict[tuple[int, int], Place] = {}
+        for classes in record:
+            if not (classes.isascii() and classes.isdigit() and len(classes) < _LONG):
+                raise ValueError(f"expected a number of classes, got {classes[:40]!r}")
+            for figures in items(record, classes):
+                at, place = _place_of(figures)
+                places[int(classes), at] = place
+        return cls(places)
+
+
+def _place_of(figures: Any) -> tuple[int, Place]:
+    """A bin and what is there, as `StabilityMap.to_json` writes them."""
+    if not isinstance(figures, list) or len(figures) not in (4, 5):
+        raise ValueError("a place of the stability map is no list of four or five numbers")
+    at, rows, loss, gradient, defective = (*figures, 0)[:5]
+    if not 0 <= as_count(at, "bin") < len(EDGES) - 1:
+        raise ValueError(f"bin {at} lies outside the stability map")
+    levels = as_whole(loss, "level"), as_whole(gradient, "level")
+    if not all(LOWEST_LEVEL <= level <= INFINITE_LEVEL for level in levels):
+        raise ValueError(f"levels {levels} lie outside the stability map")
+    place = Place(
+        rows=as_count(rows, "rows"),
+        loss=levels[0],
+        gradient=levels[1],
+        defective=as_count(defective, "defective"),
+    )
+    return at, place
+
+
+_LONG = 12
 
 
 def levels_of(errors: Reals) -> NDArray[np.int64]:

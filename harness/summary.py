@@ -10,7 +10,8 @@ import numpy as np
 
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.breakdown import Breakdown
-from lossfuzz.harness.findings import json_number
+from lossfuzz.harness.fields import as_number, count, inner, items, number, record_of
+from lossfuzz.harness.findings import counts_by_kind, json_number
 from lossfuzz.harness.histogram import Histogram, Octaves
 from lossfuzz.harness.stability import StabilityMap
 
@@ -207,24 +208,35 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Summary:
-        """The summary that `to_json` wrote; records of before families were kept lack them."""
-        families = record.get("families", {})
+        """The summary that `to_json` wrote; records of before families were kept lack them.
+
+        Raises:
+            ValueError: a field is missing or of another kind; the message names it.
+        """
+        families = inner(record, "families", {})
+        largest = inner(record, "largest")
+        for name in largest:
+            if name not in _MEASURES:
+                raise ValueError(f"unknown measure {name[:40]!r}; known: {', '.join(_MEASURES)}")
         return cls(
-            rows=record["rows"],
-            judged=record["judged"],
-            loss_ulp=Histogram.from_json(record["loss_ulp"]),
-            gradient_ulp=Histogram.from_json(record["gradient_ulp"]),
-            rounding_ulp=Histogram.from_json(record["rounding_ulp"]),
-            bias=float(record["bias"]),
-            by_design=dict(record["by_design"]),
-            largest={name: float(value) for name, value in record["largest"].items()},
-            defects=dict(record["defects"]),
-            inaccuracies=dict(record["inaccuracies"]),
-            vanishing_margin=float(record["vanishing_margin"]),
-            zero_margin=float(record["zero_margin"]),
-            plateau=float(record["plateau"]),
-            families={name: Breakdown.from_json(part) for name, part in families.items()},
-            stability=StabilityMap.from_json(record.get("stability", {})),
+            rows=count(record, "rows"),
+            judged=count(record, "judged"),
+            loss_ulp=Histogram.from_json(items(record, "loss_ulp")),
+            gradient_ulp=Histogram.from_json(items(record, "gradient_ulp")),
+            rounding_ulp=Histogram.from_json(items(record, "rounding_ulp")),
+            bias=number(record, "bias"),
+            by_design=counts_by_kind(record, "by_design"),
+            largest={name: as_number(value, name) for name, value in largest.items()},
+            defects=counts_by_kind(record, "defects"),
+            inaccuracies=counts_by_kind(record, "inaccuracies"),
+            vanishing_margin=number(record, "vanishing_margin"),
+            zero_margin=number(record, "zero_margin"),
+            plateau=number(record, "plateau"),
+            families={
+                name: Breakdown.from_json(record_of(part, "families"))
+                for name, part in families.items()
+            },
+            stability=StabilityMap.from_json(inner(record, "stability", {})),
         )
 
 
@@ -248,5 +260,5 @@ def _count(counts: dict[str, int], flags: dict[str, NDArray[np.bool_]]) -> None:
 
 
 def _add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
-    for kind, count in more.items():
-        counts[kind] = counts.get(kind, 0) + count
+    for kind, rows in more.items():
+        counts[kind] = counts.get(kind, 0) + rows

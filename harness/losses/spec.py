@@ -97,6 +97,7 @@ class LossSpec:
         reduction: None for a loss of each row, else one of `reduced.REDUCTIONS`.
         base: of a reduction, the loss of a row.
         derived: of a user's formula, what follows from it; None for a loss of ours.
+        loaded: whether it can be evaluated; a formula that was only read of in a record cannot.
     """
 
     name: str
@@ -115,3 +116,4 @@ class LossSpec:
     reduction: str | None = None
     base: LossSpec | None = None
     derived: Derived | None = None
+    loaded: bool = True

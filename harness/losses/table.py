@@ -12,6 +12,7 @@ from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, r
 from lossfuzz.harness.losses.reduced import REDUCTIONS, suffix
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.spec import LossSpec
+from lossfuzz.harness.losses.unloaded import is_name_of_formula, unloaded_loss
 from lossfuzz.harness.spelling import unknown
 
 if TYPE_CHECKING:
@@ -96,23 +97,28 @@ def is_built_in(name: str, loss: LossSpec | None = None) -> bool:
     return found is not None and (loss is None or found is loss)
 
 
-def loss_named(name: str) -> LossSpec:
+def loss_named(name: str, *, load: bool = False) -> LossSpec:
     """The loss of that name.
 
     A name is the full one; its `slug`, or with other signs between its words; one of `ALIASES`; or
     ``package.module:attribute``, a formula or a function to make one of. To each, ``, mean over
     the batch`` may be added, or to the short ones ``-mean``; likewise sum and weighted mean.
 
+    Args:
+        name: of the loss.
+        load: whether a formula's module is imported. A name out of a record is never asked for
+            so: without, a formula that this process does not know can be told, and not evaluated.
+
     Raises:
         ValueError: there is none; the message lists those that there are.
     """
-    whole = _row_loss(name) or _in_table(name)
+    whole = _row_loss(name, load=load) or _in_table(name)
     if whole is not None:
         return whole
     for reduction in sorted(REDUCTIONS, key=len, reverse=True):
         for ending in (suffix(reduction), *_short(reduction)):
             stem = name.removesuffix(ending)
-            base = _row_loss(stem) if stem != name else None
+            base = _row_loss(stem, load=load) if stem != name else None
             if base is not None and base.reduction is None:
                 return reduced.reduced(base, reduction)
     known = (*(loss.name for loss in LOSSES), *ALIASES, *map(slug, (one.name for one in LOSSES)))
@@ -146,7 +152,7 @@ def _short(reduction: str) -> tuple[str, str]:
 
 def _named_by(pattern: str) -> LossSpec:
     try:
-        return loss_named(pattern)
+        return loss_named(pattern, load=True)
     except ValueError as error:
         message = str(error)
         if message.startswith("unknown loss"):
@@ -168,16 +174,16 @@ def _in_table(name: str) -> LossSpec | None:
     return next((loss for loss in LOSSES if plain and plain == _plain(loss.name)), None)
 
 
-def _row_loss(name: str) -> LossSpec | None:
+def _row_loss(name: str, *, load: bool) -> LossSpec | None:
     """A loss of a row by any name that it has, or a formula."""
     for loss in LOSSES:
         if loss.name == name:
             return loss
-    return _ROW_SLUGS.get(_plain(name)) or _formula_named(name)
+    return _ROW_SLUGS.get(_plain(name)) or _formula_named(name, load=load)
 
 
-def _formula_named(name: str) -> LossSpec | None:
-    """A formula of this process, or one that is imported.
+def _formula_named(name: str, *, load: bool) -> LossSpec | None:
+    """A formula of this process; else one that is imported, or was only read of.
 
     Raises:
         ValueError: it cannot be imported, or is no formula.
@@ -186,11 +192,11 @@ def _formula_named(name: str) -> LossSpec | None:
 
     if name in FORMULAS:
         return FORMULAS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon or not all(part.isidentifier() for part in module.split(".")):
-        return None
-    if not all(part.isidentifier() for part in attribute.split(".")):
+    if not load:
+        return unloaded_loss(name)
+    if not is_name_of_formula(name):
         return None  # with a reduction, perhaps
+    module, _, attribute = name.partition(":")
     try:
         found = importlib.import_module(module)
         for part in attribute.split("."):

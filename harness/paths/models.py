@@ -88,7 +88,7 @@ def script(recipe: Recipe) -> str:
     """A script that defines ``loss`` and ``gradient`` from ``logits``, ``labels`` and ``mode``.
 
     The logits are a tensor ``[rows, classes]``, the labels one of their targets, the mode one of
-    `cells.MODES`. It sets the global dtype policy, as a user's script does.
+    `modes.MODES`. It sets the global dtype policy, as a user's script does.
     """
     dtype = "" if recipe.head_dtype is None else f', dtype="{recipe.head_dtype}"'
     head = _HEAD.format(api=recipe.api, activation=recipe.activation, dtype=dtype)

@@ -75,7 +75,7 @@ def own_path(
         loss=against,
         api="tensorflow",
         call=checked_call(loss, against, written, signature),
-        source=_source(written, signature.source),
+        source=written_call(written, signature.source),
         documented=against,
         own=True,
         function=loss,
@@ -101,8 +101,13 @@ def leave_unquoted(path: LossPath) -> None:
     _KNOWN.add(path.name, replace(path, quotable=False), path.function, path.loss)
 
 
+def known_path(name: str) -> LossPath | None:
+    """The path that `own_path` gave that name in this process, if it did."""
+    return _KNOWN.get(name)
+
+
 def own_path_named(name: str) -> LossPath | None:
-    """The path of a name that `own_path` gave, here or in another process; else None.
+    """The path of a name that `own_path` gave, its function imported; None of another name.
 
     Raises:
         ValueError: the name is one, but its function or its loss cannot be had.
@@ -112,7 +117,7 @@ def own_path_named(name: str) -> LossPath | None:
     written, separator, against = name.partition(_AS)
     if not separator or ":" not in written:
         return None
-    return own_path(imported(written), loss_named(against), name=written)
+    return own_path(imported(written), loss_named(against, load=True), name=written)
 
 
 def imported(name: str) -> Loss:
@@ -166,7 +171,13 @@ def _found(module: str, qualified: str) -> Any:
     return found
 
 
-def _source(written: str, arguments: str) -> str:
+def written_call(written: str, arguments: str) -> str:
+    """The call of a loss as code.
+
+    Args:
+        written: ``package.module:function``, or what stands for it.
+        arguments: that it is called with, as code.
+    """
     module, _, attributes = written.partition(":")
     if is_importable(written):
         return f"{module}.{attributes}({arguments})"

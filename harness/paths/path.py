@@ -38,6 +38,7 @@ class LossPath:
         bounds: the interval that a user's own loss takes its inputs from; None for any.
         arguments: what the user's own is called with, as code of ``logits`` and ``labels``.
         quotable: whether a script may tell it by its source; not where that gives other values.
+        loaded: whether it can be called; one that was only read of in a record cannot.
     """
 
     name: str
@@ -53,3 +54,4 @@ class LossPath:
     bounds: tuple[float, float] | None = None
     arguments: str = ""
     quotable: bool = True
+    loaded: bool = True

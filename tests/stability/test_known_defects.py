@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, FloatFormat
 from lossfuzz.harness.losses.targets import Targets
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.prepared import prepare_targets

@@ -7,10 +7,11 @@ from functools import cache
 
 import pytest
 
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.prepared import prepare

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import paths_matching, paths_of
 from lossfuzz.harness.prepared import prepare

@@ -7,10 +7,11 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.formats import BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.models import model_paths
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.paths.training import TrainedModel, dtype_policy, traced

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lossfuzz.harness.cells import mode_named
 from lossfuzz.harness.formats import format_named, training_format
 from lossfuzz.harness.losses.reduced import reduction_named
 from lossfuzz.harness.losses.table import ELSEWHERE, loss_named
+from lossfuzz.harness.modes import mode_named
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.spelling import unknown
 from lossfuzz.strategies.families import family_named

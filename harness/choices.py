@@ -1,0 +1,68 @@
+"""What a run was told to do, and where it ran, as its record tells them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lossfuzz.harness.fields import (
+    count,
+    devices,
+    inner,
+    items,
+    number,
+    numbers,
+    record_of,
+    texts,
+    texts_by_name,
+)
+from lossfuzz.harness.paths.unloaded import learn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def check_plan(record: Mapping[str, Any]) -> None:
+    """See that a plan's record can be told, and learn what it tells of users' paths.
+
+    Its names need not be known here: a run of another version may have families that this one
+    lacks, and is shown all the same.
+
+    Raises:
+        ValueError: a field is missing or of another kind; the message names it.
+    """
+    learn(inner(record, "own", {}))
+    for name in ("families", "shapes"):
+        if not texts(record, name):
+            raise ValueError(f"the plan's field {name!r} is empty")
+    for name in ("paths", "formats", "modes"):
+        texts(record, name, ())
+    devices({"devices": (), **record})
+    count(record, "seed")
+    if "rows" not in record:
+        raise ValueError("the plan's field 'rows' is missing")
+    for name in ("rows", "seconds", "search"):
+        if record.get(name) is not None:
+            number(record, name)
+    if "bounds" in record:
+        numbers(record, "bounds")
+
+
+def checked_environment(record: dict[str, Any]) -> dict[str, Any]:
+    """The record itself, if it tells versions and devices as `RunResult.environment` has them.
+
+    Raises:
+        ValueError: a field is of another kind; the message names it.
+    """
+    for place in (record, *_places(record)):
+        texts_by_name(place, "versions", {})
+        devices({"devices": (), **place})
+        texts(place, "cpu_features", ())
+        texts_by_name(place, "flags", {})
+    for one in items(record, "joined", ()):
+        checked_environment(record_of(one, "joined"))
+    return record
+
+
+def _places(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Other interpreters' TensorFlows, each with what is installed there."""
+    return [record_of(one, "subjects") for one in inner(record, "subjects", {}).values()]
