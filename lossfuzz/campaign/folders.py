@@ -13,10 +13,10 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfuzz.plan import Plan
+from lossfuzz.harness.fields import record_of, texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lossfuzz.campaign.store import Store
 
@@ -68,19 +68,15 @@ def own_folders() -> dict[str, list[str]]:
     return found
 
 
-def plan_of(store: Store) -> Plan:
-    """The plan of a campaign, its own losses found where they were when it was started.
+def look_where_begun(store: Store) -> None:
+    """Look for modules in the `own_folders` of the process that began a campaign, too.
+
+    Only of a campaign that is trusted: its folders may hold a module of any name.
 
     Raises:
-        ValueError: it names something that is not known here.
-        KeyError: it lacks something.
+        ValueError: the store does not tell them.
     """
-    _look_in(store.fact(FOLDERS) or {})
-    return Plan.from_json(store.fact("plan"))
-
-
-def _look_in(folders: Mapping[str, Sequence[str]]) -> None:
-    """Look for modules in `own_folders` of another process, too."""
+    folders = record_of(store.fact(FOLDERS) or {}, FOLDERS)
     known = search_path()
-    sys.path[:0] = [one for one in folders.get(_FIRST, ()) if one not in known]
-    sys.path += [one for one in folders.get(_LAST, ()) if one not in known]
+    sys.path[:0] = [one for one in texts(folders, _FIRST, ()) if one not in known]
+    sys.path += [one for one in texts(folders, _LAST, ()) if one not in known]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lossfuzz.campaign.tasks import count_of
+from lossfuzz.campaign.places import other_settings, other_versions
+from lossfuzz.campaign.tasks import count_of, task_numbered
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
+from lossfuzz.harness.choices import checked_environment
 from lossfuzz.harness.cliffs import Cliff
+from lossfuzz.harness.fields import counts, items, number, record_of, texts
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
 from lossfuzz.reports.words import amount, verb
@@ -22,35 +25,86 @@ if TYPE_CHECKING:
 
 
 def merged(store: Store, plan: Plan) -> RunResult:
-    """The campaign's results: a pure function of its plan, once all tasks are finished."""
+    """The campaign's results: a pure function of its plan, once all tasks are finished.
+
+    Raises:
+        ValueError: a record is missing, not of the plan, or of another kind.
+    """
     cells = {cell.name: CellResult(cell) for cell in plan.cells()}
     rows: dict[str, int] = {}
-    for _, result in store.results():
-        for record in result["cells"]:
-            part = CellResult.from_json(record)
+    _check_tasks(store, plan)
+    for task, result in store.results():
+        records = [record_of(one, "cells") for one in items(result, "cells")]
+        parts = [CellResult.from_json(record) for record in records]
+        _check_parts(task, parts, plan)
+        for part in parts:
             cells[part.cell.name].merge(part)
-        for name, count in result["reference_rows"].items():
+        for name, count in counts(result, "reference_rows").items():
             rows[name] = rows.get(name, 0) + count
     for by_cell in store.left_out().values():
         for name, (_, record) in by_cell.items():
-            _keep(cells[name], Finding.from_json(record))
+            _keep(cells[name], Finding.from_json(record_of(record, "finding")))
     for one in cells.values():
         records = store.fact(cliffs_key(one.cell)) or []
-        one.cliffs = tuple(Cliff.from_json(record) for record in records)
-    small = {key: Finding.from_json(record) for key, record in store.reduced().items()}
+        one.cliffs = tuple(Cliff.from_json(record_of(record, "cliffs")) for record in records)
+    small = {
+        key: Finding.from_json(record_of(record, "finding"))
+        for key, record in store.reduced().items()
+    }
+    for finding in small.values():
+        if finding.cell_name not in cells:
+            raise ValueError(f"a finding is of {finding.cell_name[:80]!r}, which is no cell of it")
     worst = worst_findings(cells.values())
+    environment = store.fact("environment") or {"versions": {}, "devices": []}
     return RunResult(
         plan=plan.to_json(),
-        environment=store.fact("environment") or {"versions": {}, "devices": []},
+        environment=checked_environment(record_of(environment, "environment")),
         cells=list(cells.values()),
         worst=[small.get(finding_key(finding), finding) for finding in worst],
         causes=causes_of(cells.values(), small),
-        notes=tuple(store.fact("notes") or ()),
+        notes=texts({"notes": store.fact("notes") or ()}, "notes"),
         interrupted=not store.fact("complete"),
         reference_rows=rows,
-        seconds=store.fact("seconds") or {},
+        seconds=seconds_of(store),
         progress="" if store.fact("complete") else _progress(len(store.finished()), plan),
     )
+
+
+def seconds_of(store: Store) -> dict[str, float]:
+    """Phase to the time that a campaign has spent on it so far.
+
+    Raises:
+        ValueError: what is stored is none.
+    """
+    spent = record_of(store.fact("seconds") or {}, "seconds")
+    return {name: number(spent, name) for name in spent}
+
+
+def _check_tasks(store: Store, plan: Plan) -> None:
+    """See that no finished task is outside of the plan, and none of a complete one is missing.
+
+    Raises:
+        ValueError: one is.
+    """
+    finished, total = store.finished(), count_of(plan) if plan.devices else None
+    if finished and not plan.devices:
+        raise ValueError("tasks are finished, and the plan names no device")
+    if total is not None and any(not 0 <= one < total for one in finished):
+        raise ValueError(f"task {max(finished)} is none of the plan's {total}")
+    if total is not None and store.fact("complete") and len(finished) < total:
+        missing = min(set(range(total)) - finished)
+        raise ValueError(f"task {missing} is missing, and the campaign says that it is complete")
+
+
+def _check_parts(task: int, parts: Sequence[CellResult], plan: Plan) -> None:
+    """See that a task's result is of the task's own cells.
+
+    Raises:
+        ValueError: it is of others, as a record under another task's number would be.
+    """
+    wanted = [cell.name for cell in task_numbered(plan, task).cells(plan)]
+    if [part.cell.name for part in parts] != wanted:
+        raise ValueError(f"the result of task {task} is not of that task's cells")
 
 
 def _progress(done: int, plan: Plan) -> str:
@@ -74,13 +128,26 @@ def joined(results: Sequence[RunResult]) -> RunResult:
     """Several campaigns as one, such as the same plan with other seeds or on other machines.
 
     Raises:
-        UsageError: two have the same plan and the same seed, so their rows are the same rows.
+        UsageError: two have the same plan and the same seed, so their rows are the same rows; or
+            they were measured with other versions, so that no figure would be of one thing.
     """
-    plans = [result.plan for result in results]
-    for number, plan in enumerate(plans):
-        if plan in plans[:number]:
+    notes = [note for result in results for note in result.notes]
+    for place, result in enumerate(results[1:], 2):
+        environments = results[0].environment, result.environment
+        apart = other_versions(*environments)
+        if apart:
             raise UsageError(
-                f"campaigns {plans.index(plan) + 1} and {number + 1} have the same plan and seed "
+                f"campaigns 1 and {place} cannot be one, for they were measured with {apart}; "
+                "'lossfuzz compare' tells them apart"
+            )
+        settings = other_settings(*environments)
+        if settings:
+            notes.append(f"campaigns 1 and {place} were measured with another {settings}")
+    plans = [result.plan for result in results]
+    for place, plan in enumerate(plans):
+        if plan in plans[:place]:
+            raise UsageError(
+                f"campaigns {plans.index(plan) + 1} and {place + 1} have the same plan and seed "
                 f"{plan['seed']}: their rows would count twice"
             )
     cells: dict[str, CellResult] = {}
@@ -101,6 +168,7 @@ def joined(results: Sequence[RunResult]) -> RunResult:
         cells=list(cells.values()),
         worst=worst_of(finding for result in results for finding in result.worst),
         causes=joined_causes(cause for result in results for cause in result.causes),
+        notes=tuple(dict.fromkeys(notes)),
         interrupted=any(result.interrupted for result in results),
         reference_rows=rows,
         seconds={},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.subjects.server import cpu_features
 from lossfuzz.harness.subjects.subject import start_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def describe(wanted: list[str], pythons: list[str]) -> dict[str, Any]:
@@ -52,6 +55,65 @@ def describe(wanted: list[str], pythons: list[str]) -> dict[str, Any]:
     return {"devices": places, "pythons": programs, "environment": environment}
 
 
+def other_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The packages of which two environments have other versions; empty if there are none.
+
+    Args:
+        before: as `describe` tells it; what it does not tell counts as the same.
+        after: the same of the other.
+    """
+    told = _versions_apart(before, after)
+    for name, (one, other) in _shared_subjects(before, after).items():
+        told += [f"{name}'s {apart}" for apart in _versions_apart(one, other)]
+    return ", ".join(told)
+
+
+def other_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """In what else two environments differ that kernels are chosen by; empty if in nothing.
+
+    These are features of the processor, and variables that TensorFlow reads, but for its logs.
+
+    Args:
+        before: as `other_versions` has it.
+        after: the same of the other.
+    """
+    told = _features_apart(before, after)
+    for name, (one, other) in _shared_subjects(before, after).items():
+        told += [f"{name}'s {apart}" for apart in _features_apart(one, other)]
+    if "flags" in before and "flags" in after:
+        for name in sorted({*before["flags"], *after["flags"]}):
+            values = [repr(one["flags"].get(name, "")) for one in (before, after)]
+            if values[0] != values[1] and not name.startswith(_LOGS):
+                told.append(f"{name} {values[0]} and {values[1]}")
+    return ", ".join(told)
+
+
+def _shared_subjects(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    one, other = before.get("subjects", {}), after.get("subjects", {})
+    return {name: (one[name], other[name]) for name in one if name in other}
+
+
+def _versions_apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    old, new = before.get("versions", {}), after.get("versions", {})
+    if not (old and new):
+        return []
+    return [
+        f"{name} {old.get(name, 'not installed')} and {new.get(name, 'not installed')}"
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _features_apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    one, other = (set(place.get("cpu_features", ())) for place in (before, after))
+    if not (one and other) or one == other:
+        return []
+    return [f"processor, which differs in {', '.join(sorted(one ^ other))}"]
+
+
+_LOGS = ("TF_CPP_", "TF_ENABLE_DEPRECATION")
 _PREFIXES = ("TF_", "XLA_", "KERAS_", "CUDA_")
 _TERRAFORM = (
     "TF_CLI_",

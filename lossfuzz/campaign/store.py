@@ -1,32 +1,34 @@
-"""The store: one SQLite file in the campaign's folder, written only by the coordinator."""
+"""The store: one SQLite file in the campaign's folder, written only by the coordinator.
+
+Every record has a digest of its kind, key and content, and one record tells how many there are
+and the sum of their digests: a bit that flips, a record that is missing and one that counts twice
+are noticed, whichever they are. What the file holds is data: a schema that is not exactly ours,
+such as one with a view or a trigger, is not asked anything.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import json
+import os
 import sqlite3
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.campaign import store_file, store_v1
+from lossfuzz.campaign.store_file import FILE, LOCK, SCHEMA
 from lossfuzz.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import IO
+    from pathlib import Path
 
-SCHEMA = 1
-FILE = "campaign.sqlite"
-_LOCK = ".campaign.lock"
-_APPLICATION_ID = 0x10552022
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tasks (number INTEGER PRIMARY KEY, result BLOB NOT NULL);
-CREATE TABLE left_out (task INTEGER, cell TEXT, recipe INTEGER, finding TEXT NOT NULL,
-                       PRIMARY KEY (task, cell)) WITHOUT ROWID;
-CREATE TABLE reductions (key TEXT PRIMARY KEY, finding TEXT NOT NULL) WITHOUT ROWID;
-"""
+_LARGEST = 1 << 28
+"""Bytes that a record may have when it is unpacked; a task's have some hundred thousand."""
+
+_META, _TASK, _LEFT_OUT, _REDUCED, _TALLY = "meta", "task", "left out", "reduced", "tally"
+_MODULUS = 1 << 256
 
 
 class Store:
@@ -35,48 +37,73 @@ class Store:
     Every write is a transaction, so that a killed coordinator leaves what it had finished.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: IO[str] | None = None) -> None:
-        self._connection, self._lock = connection, lock
+    def __init__(
+        self, connection: sqlite3.Connection, folder: Path, lock: int | None = None
+    ) -> None:
+        """Read all records but the tasks' results, and see that none is missing.
+
+        Raises:
+            UsageError: one is missing, damaged or too many.
+        """
+        self._connection, self._folder, self._lock = connection, folder, lock
+        self._small: dict[str, dict[str, Any]] = {_META: {}, _LEFT_OUT: {}, _REDUCED: {}}
+        self._tasks: dict[int, int] = {}
+        self._digests: dict[tuple[str, str], bytes] = {}
+        self.is_old = store_file.version_of(connection) < SCHEMA
+        if self.is_old:
+            self._small, self._tasks = store_v1.contents(connection)
+        else:
+            self._load()
 
     @classmethod
-    def create(cls, folder: Path, plan: dict[str, Any]) -> Store:
-        """A new store for a plan.
+    def create(cls, folder: Path, plan: dict[str, Any], **facts: Any) -> Store:
+        """A new store for a plan, which is there with all its facts or not at all.
 
         Raises:
             UsageError: the folder already holds one, or cannot be written.
         """
         path = folder / FILE
-        if path.exists():
+        if os.path.lexists(path):
             raise UsageError(
                 f"{str(folder)!r} already holds a campaign: go on with "
                 f"'lossfuzz resume {folder}', or choose another folder with --out"
             )
-        with _one_line(folder):
-            lock = _locked(folder)
-            connection = sqlite3.connect(path)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
-            connection.executescript(_TABLES)
-            store = cls(connection, lock)
-            store.keep("plan", plan)
-        return store
+        with _one_line(folder, "cannot be written"):
+            lock = store_file.locked(folder)
+            unfinished = store_file.made(folder)
+            try:
+                store = cls(store_file.writing(unfinished), folder)
+                with store._writes():
+                    for name, value in {"plan": plan, **facts}.items():
+                        store._write(_META, name, value)
+                store.close()
+                unfinished.rename(path)
+            except BaseException:
+                os.close(lock)
+                raise
+            finally:
+                unfinished.unlink(missing_ok=True)
+            return cls(store_file.writing(path, log=True), folder, lock)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """The store in a folder.
+        """The store in a folder, to go on with it.
 
         Raises:
-            UsageError: there is none, it is not one, is damaged, newer, or in use.
+            UsageError: there is none, it is not one, is damaged, of another version, or in use.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise UsageError(f"{str(folder)!r} holds no campaign: expected a file {FILE} there")
+        path = store_file.found(folder)
         with _one_line(folder):
-            lock = _locked(folder)
-            connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True)
-            _check(connection, path)
-        return cls(connection, lock)
+            lock = store_file.locked(folder)
+            try:
+                connection = store_file.writing(path)
+                store_file.check(connection, path)
+                _refuse_old(connection, folder)
+                connection.execute("PRAGMA journal_mode = WAL")
+                return cls(connection, folder, lock)
+            except BaseException:
+                os.close(lock)
+                raise
 
     @classmethod
     def read(cls, folder: Path) -> Store:
@@ -88,143 +115,198 @@ class Store:
         Raises:
             UsageError: there is none, it is not one, is damaged or newer.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise UsageError(f"{str(folder)!r} holds no campaign: expected a file {FILE} there")
+        path = store_file.found(folder)
         with _one_line(folder):
-            connection = _reading(path)
-            _check(connection, path)
-        return cls(connection)
+            connection = store_file.reading(path)
+            store_file.check(connection, path)
+            return cls(connection, folder)
 
     def close(self) -> None:
         """Let the store go."""
         self._connection.close()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
+            self._lock = None
 
     def discard(self) -> None:
         """Let the store go, and remove its files."""
-        path = Path(self._connection.execute("PRAGMA database_list").fetchone()[2])
         self.close()
-        for ending in ("", "-wal", "-shm"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
-        path.with_name(_LOCK).unlink(missing_ok=True)
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK):
+            (self._folder / name).unlink(missing_ok=True)
 
     def keep(self, name: str, value: Any) -> None:
         """Write one of the campaign's facts."""
-        with _one_line(None), self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value))
-            )
+        with self._writes():
+            self._write(_META, name, value)
 
     def fact(self, name: str) -> Any:
         """One of the campaign's facts; None if it is not known."""
-        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return json.loads(row[0]) if row else None
+        return self._small[_META].get(name)
 
     def finish(self, number: int, result: dict[str, Any]) -> None:
         """Write a task's result; a second one for the same task changes nothing."""
-        packed = zlib.compress(json.dumps(result, sort_keys=True).encode(), 1)
-        with _one_line(None), self._connection:
-            self._connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?)", (number, packed))
+        if number not in self._tasks:
+            with self._writes():
+                self._write(_TASK, str(number), result)
 
     def finished(self) -> set[int]:
         """Numbers of the tasks that are done."""
-        return {number for (number,) in self._connection.execute("SELECT number FROM tasks")}
+        return set(self._tasks)
 
     def results(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The finished tasks' results, one at a time, in the order of their numbers."""
-        for number, packed in self._connection.execute(
-            "SELECT number, result FROM tasks ORDER BY number"
-        ):
-            yield number, json.loads(zlib.decompress(packed))
+        """The finished tasks' results, one at a time, in the order of their numbers.
+
+        Raises:
+            UsageError: one is damaged.
+        """
+        for number, row in sorted(self._tasks.items()):
+            with _one_line(self._folder):
+                if self.is_old:
+                    yield number, unpacked(store_v1.result(self._connection, row))
+                else:
+                    yield number, self._result(number, row)
 
     def leave_out(self, task: int, cell: str, recipe: int, finding: dict[str, Any]) -> None:
         """Write that a cell is not run from a task's recipe on, and the finding that says why."""
-        with _one_line(None), self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO left_out VALUES (?, ?, ?, ?)",
-                (task, cell, recipe, json.dumps(finding)),
-            )
+        value = {"task": task, "cell": cell, "recipe": recipe, "finding": finding}
+        with self._writes():
+            self._write(_LEFT_OUT, f"{task} {cell}", value)
 
     def left_out(self) -> dict[int, dict[str, tuple[int, dict[str, Any]]]]:
         """Task to cell name to recipe and finding."""
         found: dict[int, dict[str, tuple[int, dict[str, Any]]]] = {}
-        for task, cell, recipe, finding in self._connection.execute(
-            "SELECT task, cell, recipe, finding FROM left_out ORDER BY task, cell"
-        ):
-            found.setdefault(task, {})[cell] = recipe, json.loads(finding)
+        values = self._small[_LEFT_OUT].values()
+        for one in sorted(values, key=lambda one: (one["task"], one["cell"])):
+            found.setdefault(one["task"], {})[one["cell"]] = one["recipe"], one["finding"]
         return found
 
     def keep_reduced(self, key: str, finding: dict[str, Any]) -> None:
         """Write a finding that was made small."""
-        with _one_line(None), self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO reductions VALUES (?, ?)", (key, json.dumps(finding))
-            )
+        with self._writes():
+            self._write(_REDUCED, key, finding)
 
     def reduced(self) -> dict[str, dict[str, Any]]:
         """The findings that were made small, by their keys."""
-        rows = self._connection.execute("SELECT key, finding FROM reductions")
-        return {key: json.loads(finding) for key, finding in rows}
+        return dict(self._small[_REDUCED])
 
+    def _load(self) -> None:
+        """Read what `_write` wrote."""
+        tally = None
+        for row, kind, key, digest in self._connection.execute(
+            "SELECT rowid, kind, key, digest FROM records"
+        ).fetchall():
+            if kind == _TALLY:
+                tally = self._content(row, kind, key, digest)
+                continue
+            self._digests[kind, key] = digest
+            if kind == _TASK:
+                self._tasks[int(key)] = row
+            else:
+                self._small[kind][key] = self._content(row, kind, key, digest)
+        if self._digests and tally != self._tallied():
+            raise _damaged("records are missing or count twice")
 
-def _reading(path: Path) -> sqlite3.Connection:
-    """A connection within a transaction that only reads.
+    def _result(self, number: int, row: int) -> dict[str, Any]:
+        key = str(number)
+        found: dict[str, Any] = self._content(row, _TASK, key, self._digests[_TASK, key])
+        return found
 
-    A store with a log beside it is or was being written, and its readers need the log. Without
-    one all is in the file; opening it as ordinary would leave an empty log behind, and fail where
-    nothing may be written.
-    """
-    log = path.with_name(path.name + "-wal")
-    mode = "mode=ro" if log.exists() else "immutable=1"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
-    connection.isolation_level = None
-    connection.execute("BEGIN")
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment that counts
-    if mode != "mode=ro" and log.exists():  # somebody went on with the campaign just now
-        connection.close()
-        return _reading(path)
-    return connection
+    def _content(self, row: int, kind: str, key: str, digest: bytes) -> Any:
+        found = self._connection.execute("SELECT content FROM records WHERE rowid = ?", (row,))
+        content = found.fetchone()[0]
+        if not isinstance(content, bytes) or digest_of(kind, key, content) != digest:
+            raise _damaged(f"the record {kind} {key[:60]!r} does not match its digest")
+        return unpacked(content)
 
+    def _tallied(self) -> dict[str, Any]:
+        total = sum(int.from_bytes(one, "big") for one in self._digests.values()) % _MODULUS
+        return {"records": len(self._digests), "sum": f"{total:064x}"}
 
-def _locked(folder: Path) -> IO[str]:
-    lock = (folder / _LOCK).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UsageError(f"another process is running the campaign in {str(folder)!r}") from None
-    return lock
+    @contextlib.contextmanager
+    def _writes(self) -> Iterator[None]:
+        """One transaction for some `_write` and the tally of all records."""
+        before = dict(self._digests)
+        with _one_line(self._folder, "cannot be written"):
+            try:
+                with self._connection:
+                    yield
+                    self._put(_TALLY, "", self._tallied())
+            except BaseException:
+                self._digests = before
+                raise
+        with contextlib.suppress(sqlite3.Error):  # so that a copy of the file alone has it all
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def _write(self, kind: str, key: str, value: Any) -> None:
+        row, self._digests[kind, key] = self._put(kind, key, value)
+        if kind == _TASK:
+            self._tasks[int(key)] = row
+        else:
+            self._small[kind][key] = value
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise UsageError(f"{str(path)!r} is an SQLite file, but no campaign of lossfuzz")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA:
-        raise UsageError(
-            f"{str(path)!r} was written by a newer lossfuzz (schema {version}, this one reads up "
-            f"to {SCHEMA}): update lossfuzz"
+    def _put(self, kind: str, key: str, value: Any) -> tuple[int, bytes]:
+        content = zlib.compress(json.dumps(value, sort_keys=True).encode(), 1)
+        digest = digest_of(kind, key, content)
+        cursor = self._connection.execute(
+            "INSERT OR REPLACE INTO records (kind, key, digest, content) VALUES (?, ?, ?, ?)",
+            (kind, key, digest, content),
         )
-    if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-        raise UsageError(f"{str(path)!r} is damaged: restore a copy, or start another campaign")
-    connection.execute("SELECT value FROM meta WHERE name = 'plan'").fetchone()[0]
+        return cursor.lastrowid or 0, digest
+
+
+def digest_of(kind: str, key: str, content: bytes) -> bytes:
+    """The digest of a record, which holds for its place as well as for its content."""
+    return hashlib.sha256(f"{kind}\0{key}\0".encode() + content).digest()
+
+
+def unpacked(content: bytes) -> Any:
+    """What was packed, unless it is larger than any record of ours.
+
+    Raises:
+        zlib.error: it is damaged.
+        ValueError: it is no JSON, or too large.
+    """
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(content, _LARGEST)
+    if not unpacking.eof:
+        raise _damaged("a record is larger than any of ours, or cut off")
+    return json.loads(text)
+
+
+def _refuse_old(connection: sqlite3.Connection, folder: Path) -> None:
+    if store_file.version_of(connection) < SCHEMA:
+        raise UsageError(
+            f"the campaign in {str(folder)!r} was begun by an older lossfuzz, whose stores have "
+            "no digests: 'lossfuzz report', 'compare' and 'merge' read it; to go on with it takes "
+            "the lossfuzz that began it"
+        )
+
+
+def _damaged(how: str) -> ValueError:
+    return ValueError(how)
 
 
 @contextlib.contextmanager
-def _one_line(folder: Path | None) -> Iterator[None]:
-    where = f" in {str(folder)!r}" if folder is not None else ""
+def _one_line(folder: Path, how: str = "") -> Iterator[None]:
+    """Tell what goes wrong with a store in one line.
+
+    Args:
+        folder: of the store.
+        how: what it is that cannot be done; by default it cannot be read.
+    """
+    where = f"the campaign's store in {str(folder)!r}"
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        if folder is None:
+    except (sqlite3.Error, OSError) as error:
+        if how:
             raise UsageError(
-                f"the campaign's store cannot be written ({error}); what was finished before is "
-                "kept: make room, then go on with 'lossfuzz resume'"
+                f"{where} {how} ({error}); what was finished before is kept: make room, then go "
+                "on with 'lossfuzz resume'"
             ) from None
         raise UsageError(
-            f"the campaign's store{where} is damaged or no store ({error}); nothing was changed"
+            f"{where} is damaged or no store ({error}); nothing was changed"
         ) from None
-    except (OSError, TypeError) as error:
-        raise UsageError(f"the campaign's store{where} cannot be used ({error})") from None
+    except (ValueError, TypeError, KeyError, LookupError, zlib.error, RecursionError) as error:
+        raise UsageError(
+            f"{where} is damaged ({error}); nothing was changed: restore a copy"
+        ) from None

@@ -80,9 +80,11 @@ class _Worker:
         from lossfuzz.harness.backend import start_tensorflow
         from lossfuzz.measuring import Measuring
         from lossfuzz.plan import Plan
+        from lossfuzz.trust import load
 
         search_like(search_path)
         start_tensorflow(logical_cpus=logical_cpus)
+        load(plan["paths"])  # the coordinator has seen that these may run
         self._plan = Plan.from_json(plan)
         self._measuring = Measuring(self._announce, pythons, self._plan.shapes)
         return {}
