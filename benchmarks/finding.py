@@ -24,7 +24,7 @@ from rich.table import Table
 import lossfuzz
 from lossfuzz.checking import CHECK_SHAPES
 from lossfuzz.harness.backend import start_tensorflow
-from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.modes import MODES
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "planted")]
 

@@ -19,11 +19,12 @@ from rich.table import Table
 from scipy.special import log_softmax
 
 from lossfuzz.harness.backend import start_tensorflow
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.conditions import conditions_of
 from lossfuzz.harness.execution import CellRunner
 from lossfuzz.harness.formats import BINARY64, TRAINING_FORMATS, FloatFormat
 from lossfuzz.harness.measure import measure
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.reference import kernel
 from lossfuzz.harness.reference.arb import arb_rounded_row

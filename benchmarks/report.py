@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from check import check_script, demand_agreement, run_script
 from search import WIDE
 
-from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, MODE_DISAGREEMENT
+from lossfuzz.harness.modes import MODES
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.harness.findings import Finding
 from lossfuzz.replaying import CHANGED, STANDS, Replayed, replay
+from lossfuzz.trust import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,6 +177,7 @@ def main() -> None:
     os.dup2(2, 1)
     request: dict[str, Any] = json.load(sys.stdin)
     search_like(request["search_path"])  # a user's own losses are there
+    load([request["finding"]["path"]])  # the process that asks has seen that it may run
     try:
         start_tensorflow()
         answers.write("\n")  # from here on the time counts

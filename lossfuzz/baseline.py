@@ -5,18 +5,16 @@ Reads JSON and nothing more, so that a bad file is told before any test runs.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.names import unnumbered
-from lossfuzz.record import read_record
+from lossfuzz.harness.seal import SCHEMA
+from lossfuzz.record import read_record, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-SCHEMA = 1
 
 _EXPECTED = "expected what --lossfuzz-save wrote, or a results.json of 'lossfuzz run'"
 _CELL = ("path", "format", "mode", "device", "unavailable", "summary")
@@ -54,11 +52,6 @@ def read_stored(path: Path) -> list[StoredCheck]:
         ValueError: it cannot be read, or is something else; the message is one line.
     """
     content = read_record(path, ("checks", "cells"), _EXPECTED)
-    if content.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{str(path)!r} has schema {content.get('schema')!r}, this lossfuzz reads {SCHEMA}: "
-            "save it again with --lossfuzz-save"
-        )
     try:
         if "checks" in content:
             return [_checked(**check) for check in content["checks"]]
@@ -87,7 +80,7 @@ def written(checks: Sequence[StoredCheck]) -> str:
             for check in ordered
         ],
     }
-    return json.dumps(content, sort_keys=True, allow_nan=False) + "\n"
+    return text_of(content) + "\n"
 
 
 def the_same(

@@ -22,9 +22,9 @@ from lossfuzz.audit import audit_findings
 from lossfuzz.confirming import made_small
 from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
 from lossfuzz.harness.losses.targets import BY_CLASS
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
 from lossfuzz.harness.trial import NOT_DETERMINISTIC

@@ -153,6 +153,7 @@ def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None
     resume.add_argument("out", type=Path, metavar="DIR", help="the campaign's folder")
     resume.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     _add_limits(resume)
+    _add_trust(resume, programs=True)
     merge = commands.add_parser("merge", help="join campaigns of several machines or seeds")
     merge.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="their folders")
     merge.add_argument(
@@ -164,6 +165,23 @@ def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None
             "--strict", action="store_true", help="exit with 1 if any cell has a defect"
         )
         parser.set_defaults(command=command, fail_above=None)
+
+
+def _add_trust(parser: argparse.ArgumentParser, *, programs: bool = False) -> None:
+    """What of a stored run's code may run; all of it is named in a file that may be anybody's."""
+    options = [
+        ("--loss", "loss", "MODULE:FUNCTION", "let this loss of yours run, which the file names"),
+        ("--as", "against", "MODULE:FORMULA", "and this formula that it is held against"),
+    ]
+    if programs:
+        options.append(("--python", "python", "PATH", "and this interpreter"))
+    for option, name, metavar, text in options:
+        parser.add_argument(option, dest=name, action="append", metavar=metavar, help=text)
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let all code run that the file names, from the folders that it names, too",
+    )
 
 
 def _add_compare(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
@@ -218,6 +236,7 @@ def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
             option, nargs="?", const="-", metavar="FILE", help=f"{text} (standard output)"
         )
     replay.add_argument("--device", help="instead of the finding's own, such as GPU:0")
+    _add_trust(replay)
     replay.add_argument(
         "--time-limit",
         type=float,

@@ -37,7 +37,7 @@ def spec_of(
 
         spec = known(against)
     elif isinstance(against, str):
-        spec = loss_named(against)
+        spec = loss_named(against, load=True)
     elif callable(against):
         from lossfuzz.harness.formula.spec import formula
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.fields import count, devices, inner, number, numbers, texts
 from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
+from lossfuzz.harness.modes import MODES, mode_named
 from lossfuzz.harness.paths.table import PATHS, path_named
+from lossfuzz.harness.paths.unloaded import facts_of, learn
 from lossfuzz.strategies.bounds import Bounds, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
@@ -132,25 +135,29 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Plan:
-        """The plan that `to_json` wrote.
+        """The plan that `to_json` wrote; nothing is imported that it names, see `path_named`.
 
         Raises:
-            ValueError: it names a path, format, mode or family that is not known here.
+            ValueError: it names a path, format, mode or family that is not known here, or a field
+                is of another kind.
         """
-        for family in record["families"]:
+        learn(inner(record, "own", {}))
+        families = texts(record, "families")
+        for family in families:
             family_named(family)
+        bounds = _bounds(record)
         return cls(
-            paths=tuple(_path(name, record.get("bounds")) for name in record["paths"]),
-            formats=tuple(format_named(name) for name in record["formats"]),
-            modes=tuple(record["modes"]),
-            devices=tuple(record["devices"]),
-            families=tuple(record["families"]),
-            shapes=tuple(tuple(map(int, text.split("x"))) for text in record["shapes"]),
-            rows=record["rows"],
-            seconds=record["seconds"],
-            seed=record["seed"],
-            search=record.get("search", 0.0),
-            bounds=record.get("bounds"),
+            paths=tuple(_path(name, bounds) for name in texts(record, "paths")),
+            formats=tuple(format_named(name) for name in texts(record, "formats")),
+            modes=tuple(map(mode_named, texts(record, "modes"))),
+            devices=devices(record),
+            families=families,
+            shapes=tuple(map(_shape, texts(record, "shapes"))),
+            rows=None if record.get("rows") is None else count(record, "rows"),
+            seconds=None if record.get("seconds") is None else number(record, "seconds"),
+            seed=count(record, "seed"),
+            search=number(record, "search", 0.0),
+            bounds=bounds,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -167,7 +174,32 @@ class Plan:
             "seed": self.seed,
             "search": self.search,
             **({} if self.bounds is None else {"bounds": list(map(json_number, self.bounds))}),
+            **({"own": told} if (told := facts_of(self.paths)) else {}),
         }
+
+
+def _shape(written: str) -> tuple[int, ...]:
+    parts = written.split("x")
+    if not all(part.isascii() and part.isdigit() and len(part) < _LONG for part in parts):
+        raise ValueError(f"expected a shape such as 256x10, got {written[:40]!r}")
+    return tuple(map(int, parts))
+
+
+_LONG = 12
+
+
+def _bounds(record: dict[str, Any]) -> Bounds | None:
+    """The interval that a plan's record tells.
+
+    Raises:
+        ValueError: it is no pair of numbers.
+    """
+    if record.get("bounds") is None:
+        return None
+    told = numbers(record, "bounds")
+    if len(told) != 2:
+        raise ValueError(f"the field 'bounds' has {len(told)} numbers, expected 2")
+    return told[0], told[1]
 
 
 def _path(name: str, bounds: Any) -> LossPath:

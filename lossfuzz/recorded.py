@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from lossfuzz import stored
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.findings import Finding
+from lossfuzz.harness.findings import CHECKSUM, Finding
 from lossfuzz.harness.losses import targets
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.prepared import prepare
+from lossfuzz.record import parsed, read_text
 from lossfuzz.reports.words import amount
 from lossfuzz.strategies.recipes import Recipe, expand
 
@@ -63,7 +63,16 @@ class Recorded:
         return dict(place.get("versions", {}))
 
 
-def recorded(name: str) -> Recorded:
+Allow = Callable[[str, "Path | None"], None]
+"""Called with the name of a finding's path, and the folder of its campaign if it has one, before
+anything is computed; it raises what is wrong with running that path."""
+
+
+def _allow_nothing(*_: Any) -> None:
+    """Nothing is imported, so there is nothing to be seen to."""
+
+
+def recorded(name: str, allow: Allow = _allow_nothing) -> Recorded:
     """The finding of that name.
 
     Args:
@@ -71,52 +80,78 @@ def recorded(name: str) -> Recorded:
             wrote and a key, whose key is an id or its first digits, four
             at the least; or the place among the worst findings; or ``cause-`` and the place among
             the causes, both counted from 1; an id alone, of the usual folder; a file; or ``-``.
+        allow: see there; by default nothing is imported.
 
     Raises:
         UsageError: there is none, or it cannot be read.
     """
+    found = _found(name)
+    path = found.record.get("path")
+    if isinstance(path, str):
+        allow(path, found.campaign)
+    return Recorded(finding=_read(found.record), environment=found.environment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A finding's record, of which nothing has been computed."""
+
+    record: dict[str, Any]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    campaign: Path | None = None
+
+
+def _found(name: str) -> _Found:
     if name == "-":
-        return _of_text(sys.stdin.read(), "standard input")
+        return _of_text(_standard_input(), "standard input")
     place, separator, key = name.rpartition("#")
     if not separator and set(name) <= _HEXADECIMAL and not Path(name).exists():
         return _of_usual_folder(name)
-    if not separator:
+    if not separator or (not Path(place).exists() and Path(name).exists()):
         return _of_file(Path(name))
     return _of_place(place, key)
 
 
-def _of_place(place: str, key: str) -> Recorded:
-    results = stored.record(Path(place), _EXPECTED)
-    return Recorded(
-        finding=_chosen(results, key, place), environment=results.get("environment") or {}
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except (ValueError, AttributeError, OSError):  # it is closed, or no text
+        raise UsageError(f"standard input cannot be read as text: {_EXPECTED}") from None
+
+
+def _of_place(place: str, key: str) -> _Found:
+    path = Path(place)
+    results = stored.record(path, _EXPECTED)
+    return _Found(
+        record=_chosen(results, key, place),
+        environment=results.get("environment") or {},
+        campaign=stored.campaign_in(path),
     )
 
 
-def _of_usual_folder(key: str) -> Recorded:
+def _of_usual_folder(key: str) -> _Found:
     try:
         return _of_place(str(DEFAULT_FOLDER), key)
     except UsageError as error:
         raise UsageError(f"{error}; {_OF_A_CHECK}") from None
 
 
-def _of_file(path: Path) -> Recorded:
+def _of_file(path: Path) -> _Found:
     if path.is_dir():
         results = stored.record(path, _EXPECTED)
         raise UsageError(f"{str(path)!r} is a folder of many findings: {_listed(results, path)}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {_EXPECTED}") from None
-    except ValueError:
-        raise UsageError(f"{str(path)!r} is no text: {_EXPECTED}") from None
+        text = read_text(path, _EXPECTED)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return _of_text(text, repr(str(path)), path)
 
 
-def _of_text(text: str, name: str, path: Path | None = None) -> Recorded:
+def _of_text(text: str, name: str, path: Path | None = None) -> _Found:
     try:
-        record = json.loads(text)
-    except ValueError:
-        raise UsageError(f"{name} is no JSON: {_EXPECTED}") from None
+        record = parsed(text, name, _EXPECTED)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if isinstance(record, dict) and ("worst" in record or "checks" in record):
         if path is None:
             raise UsageError(f"{name} holds many findings: give the file's name, as FILE#ID")
@@ -124,11 +159,11 @@ def _of_text(text: str, name: str, path: Path | None = None) -> Recorded:
         raise UsageError(f"{name} holds many findings: {_listed(results, path)}")
     if not isinstance(record, dict) or "kind" not in record:
         raise UsageError(f"{name} holds no finding: {_EXPECTED}")
-    return Recorded(finding=_read(record), environment={})
+    return _Found(record=record)
 
 
-def _chosen(results: dict[str, Any], key: str, place: str) -> Finding:
-    """The finding of a key.
+def _chosen(results: dict[str, Any], key: str, place: str) -> dict[str, Any]:
+    """The record of the finding of a key.
 
     Raises:
         UsageError: there is none, or there are several.
@@ -138,13 +173,13 @@ def _chosen(results: dict[str, Any], key: str, place: str) -> Finding:
     for prefix, listing in (("", worst), (_CAUSE, causes)):
         number = key.removeprefix(prefix) if key.startswith(prefix) else ""
         if number.isdecimal() and 1 <= int(number) <= len(listing):
-            return _read(listing[int(number) - 1])
+            return listing[int(number) - 1]
     by_id: dict[str, dict[str, Any]] = {}
     for record in (*worst, *causes, *results.get("findings", ())):
         by_id.setdefault(_id(record), record)
     matching = [one for one in by_id if one.startswith(key.lower()) and len(key) >= _ID_DIGITS]
     if len(matching) == 1:
-        return _read(by_id[matching[0]])
+        return by_id[matching[0]]
     if matching:
         raise UsageError(
             f"{len(matching)} findings of {place!r} begin with {key!r}: {', '.join(matching)}"
@@ -182,12 +217,11 @@ def _read(record: dict[str, Any]) -> Finding:
         UsageError: the record is damaged, or its recipe gives another row here.
     """
     try:
+        Finding.from_json(record)  # with or without its row, it must be what was written
         finding = Finding.from_json(record if "logits" in record else _completed(record))
-        _check(finding)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        told = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         raise UsageError(
-            f"the finding's record cannot be read here ({told}); it may be damaged or come from "
+            f"the finding's record cannot be read here ({error}); it may be damaged or come from "
             "another version"
         ) from None
     if record.get("id", finding.id) != finding.id:
@@ -196,26 +230,6 @@ def _read(record: dict[str, Any]) -> Finding:
             "another version, or was changed"
         )
     return finding
-
-
-def _check(finding: Finding) -> None:
-    """See that a row, its target and its gradient belong together."""
-    classes = len(finding.logits)
-    numbers = [*finding.target, *(one for one in finding.logits if one != -math.inf)]
-    sizes = {len(finding.exact_gradient), len(finding.target) or classes}
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("its logits or targets are not numbers")
-    if classes and (sizes != {classes} or not 0 <= finding.label < classes):
-        raise ValueError("its row, label, target and gradient do not belong together")
-    batch = finding.batch
-    if batch is None:
-        return
-    rows = [*batch.logits, *(row for row in batch.targets if len(row) != 1)]
-    counts = {len(batch.logits), len(batch.targets), math.prod(batch.shape), finding.batch_rows}
-    if len(counts) != 1 or {len(row) for row in rows} != {classes}:
-        raise ValueError("the rows of its batch do not belong together")
-    if not 0 <= batch.row < len(batch.logits) or batch.logits[batch.row] != finding.logits:
-        raise ValueError("its row is not the one of its batch")
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +244,7 @@ def _completed(record: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"row {row} of its recipe has another label than {label}")
     has_label_only = loss.target in (targets.INDEX, targets.NONE)  # as `origin_of` has it
     return {
-        **record,
+        **{name: one for name, one in record.items() if name != CHECKSUM},
         "logits": prepared.rows[row].astype(np.float64).tolist(),
         "target": [] if has_label_only else prepared.targets.weights[row].tolist(),
         "observed_gradient": [],

@@ -12,11 +12,12 @@ from lossfuzz.audit import AuditError, audit_findings
 from lossfuzz.confirming import prepared_as_shown
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, device_named, start_tensorflow
-from lossfuzz.harness.cells import MODES, Cell
+from lossfuzz.harness.cells import Cell
 from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS, Finding
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.measure import disagreements
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.prepared import prepare
@@ -147,6 +148,11 @@ def cell_of(finding: Finding, device: str | None = None) -> Cell:
         cell = Cell(path=path, format=fmt, mode=finding.mode, device=device or finding.device)
     except ValueError as error:
         raise _CannotRunError(str(error)) from None
+    if not (path.loaded and path.loss.loaded):
+        raise _CannotRunError(
+            f"{path.name} cannot be imported by this name: write its check again, or give the "
+            "loss a name in a module"
+        )
     if path.loss.name != finding.loss:
         raise _CannotRunError(f"{finding.path} computes {path.loss.name} here, not {finding.loss}")
     if cell.subject:

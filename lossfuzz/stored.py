@@ -1,35 +1,35 @@
-"""Runs and campaigns read back from where they were written."""
+"""Runs and campaigns read back from where they were written: data, of which nothing is run."""
 
 from __future__ import annotations
 
-import json
-import zlib
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.baseline import read_stored
-from lossfuzz.campaign.folders import plan_of
 from lossfuzz.campaign.outcome import merged
-from lossfuzz.campaign.store import FILE, Store
+from lossfuzz.campaign.store import Store
+from lossfuzz.campaign.store_file import FILE
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.fields import number, record_of
 from lossfuzz.harness.results import RunResult
-from lossfuzz.record import read_record
+from lossfuzz.harness.seal import BrokenSealError, opened
+from lossfuzz.plan import Plan
+from lossfuzz.record import is_plain_file, parsed, read_record, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-SCHEMA = 1
-"""Of the results.json that is read."""
-
-_PLANNED = ("families", "shapes", "rows", "seed")
 _RESULTS = "results.json"
 _TIMINGS = "timings.json"
+_EXPECTED = "expected a campaign's folder or a results.json of 'lossfuzz run'"
 
 
 def read(path: Path, *, with_findings: bool = False) -> RunResult:
     """A run by its results.json, a campaign by its folder, or a run by the folder of its report.
 
-    A campaign may be running: what is finished is read, and nothing is changed or locked.
+    A campaign may be running: what is finished is read, and nothing is changed or locked. Nothing
+    that a file names is imported, started or followed.
 
     Args:
         path: of a file or folder.
@@ -39,13 +39,21 @@ def read(path: Path, *, with_findings: bool = False) -> RunResult:
     Raises:
         UsageError: there is nothing that can be read.
     """
+    campaign = campaign_in(path)
+    if campaign is not None:
+        return read_campaign(campaign)
+    return _read_results(_file_of(path), with_findings=with_findings)
+
+
+def campaign_in(path: Path) -> Path | None:
+    """The folder of the campaign that a path names, or that holds the file that it names, if any.
+
+    A folder without a campaign and without results counts as one, so that it is told as such.
+    """
     if path.is_dir():
-        if (path / FILE).exists() or not (path / _RESULTS).exists():
-            return _read_campaign(path)
-        path = path / _RESULTS
-    elif path.name == FILE and path.exists():
-        return _read_campaign(path.parent)
-    return _read_results(path, with_findings=with_findings)
+        holds = (path / FILE).exists() or not (path / _RESULTS).exists()
+        return path if holds else None
+    return path.parent if path.name == FILE and path.exists() else None
 
 
 def record(path: Path, expected: str) -> dict[str, Any]:
@@ -61,89 +69,113 @@ def record(path: Path, expected: str) -> dict[str, Any]:
     Raises:
         UsageError: there is nothing that can be read.
     """
-    if path.is_dir():
-        if (path / FILE).exists():
-            return _read_campaign(path).to_json()
-        path = path / _RESULTS
-    elif path.name == FILE and path.exists():
-        return _read_campaign(path.parent).to_json()
-    try:
+    campaign = campaign_in(path)
+    if campaign is not None and (campaign / FILE).exists():
+        return read_campaign(campaign).to_json()
+    path = _file_of(path)
+    with _one_line(path):
         found = read_record(path, ("worst", "checks"), expected)
         if "checks" in found:
             return _joined([one.record for one in read_stored(path)])
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not isinstance(found["worst"], list):
-        raise UsageError(f"{str(path)!r} holds no results: {expected}")
-    return found
+        RunResult.from_json(found)  # whoever reads the record finds no field of another kind
+        return found
 
 
 def _joined(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The findings of several checks, each of which was made where the first one was."""
     names = ("worst", "causes", "findings")
+    for check in checks:
+        RunResult.from_json(check)
     return {
         "environment": checks[0]["environment"] if checks else {},
         **{name: [one for check in checks for one in check.get(name, ())] for name in names},
     }
 
 
-def _read_campaign(folder: Path) -> RunResult:
-    store = Store.read(folder)
-    try:
+def read_campaign(folder: Path) -> RunResult:
+    """What the campaign in a folder has found so far.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    with contextlib.closing(Store.read(folder)) as store, one_line_of(folder):
         return merged(store, plan_of(store))
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
+
+
+def plan_of(store: Store) -> Plan:
+    """The plan of a campaign; nothing that it names is imported.
+
+    Raises:
+        ValueError: it names something that is not known here, or is no plan.
+    """
+    return Plan.from_json(record_of(store.fact("plan"), "plan"))
+
+
+@contextlib.contextmanager
+def one_line_of(folder: Path) -> Iterator[None]:
+    """Tell in one line what is wrong with what a campaign's store holds."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UsageError(
-            f"the campaign in {str(folder)!r} cannot be read here ({_told(error)}); it may come "
-            "from another version"
+            f"the campaign in {str(folder)!r} cannot be read here ({error}); it may be damaged or "
+            "come from another version"
         ) from None
-    finally:
-        store.close()
+
+
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        told = str(error)
+        if str(path) not in told:
+            told = (
+                f"{str(path)!r} cannot be read here ({told}); it may be damaged or come from "
+                "another version"
+            )
+        raise UsageError(told) from None
+
+
+def _file_of(path: Path) -> Path:
+    """The results that a path names, by its folder or itself.
+
+    Raises:
+        UsageError: the folder holds something else under their name.
+    """
+    if not path.is_dir():
+        return path
+    found = path / _RESULTS
+    if found.exists() and not is_plain_file(found):
+        raise UsageError(f"{str(found)!r} is no plain file: {_EXPECTED}")
+    return found
 
 
 def _read_results(path: Path, *, with_findings: bool) -> RunResult:
-    expected = "expected a campaign's folder or a results.json of 'lossfuzz run'"
-    try:
-        record = read_record(path, ("cells",), expected)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if "plan" not in record:
-        raise UsageError(f"{str(path)!r} holds no results: {expected}")
-    if record.get("schema") != SCHEMA:
-        raise UsageError(
-            f"{str(path)!r} has schema {record.get('schema')!r}, this lossfuzz reads {SCHEMA}: "
-            "use the version that wrote it, or measure again"
-        )
-    try:
-        return _result(record if with_findings else {**record, **_NO_FINDINGS}, path)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UsageError(
-            f"{str(path)!r} cannot be read here ({_told(error)}); it may be damaged or come from "
-            "another version"
-        ) from None
+    with _one_line(path):
+        record = read_record(path, ("cells",), _EXPECTED)
+        if "plan" not in record:
+            raise UsageError(f"{str(path)!r} holds no results: {_EXPECTED}")
+        result = RunResult.from_json(record if with_findings else {**record, **_NO_FINDINGS})
+        result.seconds = _seconds(path.with_name(_TIMINGS))
+        return result
 
 
 _NO_FINDINGS: dict[str, list[Any]] = {"worst": [], "findings": [], "causes": []}
 
 
-def _result(record: dict[str, Any], path: Path) -> RunResult:
-    plan = record["plan"]
-    for one in plan.get("joined", [plan]):
-        missing = [name for name in _PLANNED if name not in one]
-        if missing or not (one["families"] and one["shapes"]):
-            raise ValueError(f"the plan lacks {', '.join(missing) or 'families or shapes'}")
-    result = RunResult.from_json(record)
-    result.seconds = _seconds(path.with_name(_TIMINGS))
-    return result
-
-
 def _seconds(path: Path) -> dict[str, float]:
-    """The times that lie beside results; none where they do not."""
-    try:
-        times = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): float(value) for name, value in times.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    """The times that lie beside results; none where they do not.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    if not is_plain_file(path):
         return {}
-
-
-def _told(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
+    expected = "expected the times of a run"
+    times = record_of(parsed(read_text(path, expected), repr(str(path)), expected), path.name)
+    try:
+        times = opened(times) if "digest" in times else times  # older ones have none
+        return {name: number(times, name) for name in times}
+    except BrokenSealError as error:
+        raise ValueError(f"{str(path)!r} cannot be trusted: {error}; remove it") from None

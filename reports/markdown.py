@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.findings import DEFECT, KINDS
+from lossfuzz.harness.modes import MODES
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import by_loss, paragraphs
 from lossfuzz.reports.headline import headline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cells import MODES
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.results import route_changes_of
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.findings import DEFECT, KINDS, Finding
 from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports import snippet
 from lossfuzz.reports.literals import SHOWN_CLASSES, listed, literal, quoted

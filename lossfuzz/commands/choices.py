@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import load_quietly
-from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.harness.losses.table import losses_matching
+from lossfuzz.harness.modes import MODES, mode_named
 from lossfuzz.harness.paths.own import imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.mathematics import spec_of

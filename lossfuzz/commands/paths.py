@@ -6,9 +6,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from lossfuzz.commands.console import wide_console
-from lossfuzz.harness.cells import MODES
 from lossfuzz.harness.formats import TRAINING_FORMATS
 from lossfuzz.harness.losses.table import LOSSES
+from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.table import PATHS
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfuzz import trust
 from lossfuzz.apart import Ended, Limits, replay_apart, run_apart
 from lossfuzz.audit import AuditError
-from lossfuzz.campaign.folders import own_folders
+from lossfuzz.campaign.folders import look_where_begun, own_folders
+from lossfuzz.campaign.store import Store
 from lossfuzz.errors import UsageError
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
@@ -17,7 +20,7 @@ from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.subjects.server import cpu_features
-from lossfuzz.recorded import recorded
+from lossfuzz.recorded import Allow, recorded
 from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
 from lossfuzz.reports import assertion, tables
 from lossfuzz.reports.components import telling_class
@@ -52,7 +55,7 @@ def replay_command(options: argparse.Namespace) -> int:
         raise UsageError(f"--memory-limit expects 1 MiB or more, got {options.memory_limit}")
     if options.script == "-" and options.issue == "-":
         raise UsageError("--script and --issue cannot both be written to standard output")
-    given = recorded(options.finding)
+    given = recorded(options.finding, _allowing(options))
     finding = given.finding
     memory = None if options.memory_limit is None else options.memory_limit << 20
     limits = Limits(seconds=options.time_limit, memory=memory)
@@ -74,6 +77,29 @@ def replay_command(options: argparse.Namespace) -> int:
     if result.verdict == IMPOSSIBLE:
         return _CANNOT
     return 0 if result.verdict == STANDS else _NO_LONGER
+
+
+def _allowing(options: argparse.Namespace) -> Allow:
+    """What sees that a user's loss may run, and loads it."""
+
+    def allow(path: str, campaign: Path | None) -> None:
+        try:
+            code = trust.code_of([path])
+        except ValueError:
+            return  # nobody's loss: what reads the record says so
+        trust.require(code, f"running finding {options.finding} again", options)
+        if not code:
+            return
+        if options.trust and campaign is not None:
+            with contextlib.closing(Store.read(campaign)) as store:
+                look_where_begun(store)
+        try:
+            trust.load([path])
+        except ValueError as error:
+            hint = "; --trust looks where its campaign was begun, too" if campaign else ""
+            raise UsageError(f"{error}{'' if options.trust else hint}") from None
+
+    return allow
 
 
 def _lines(given: Recorded, result: Replayed) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,11 @@ from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import UsageError
 from lossfuzz.fitting import RefusedLossError
 from lossfuzz.harness.backend import BackendError
-from lossfuzz.harness.cells import MODES, mode_named
 from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.harness.formula.terms import FormulaError
+from lossfuzz.harness.modes import MODES, mode_named
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
+from lossfuzz.record import text_of
 from lossfuzz.reports import assertion, html, markdown, tables, terminal
 from lossfuzz.reports.notes import not_judged
 from lossfuzz.running import run
@@ -162,8 +162,8 @@ def write(result: RunResult, folder: Path) -> list[Path]:
 def _write_data(result: RunResult, folder: Path) -> list[Path]:
     """Write results and times, which is all that a report is made of."""
     texts = {
-        "results.json": json.dumps(result.to_json(), sort_keys=True, allow_nan=False),
-        "timings.json": json.dumps(result.seconds, indent=1, sort_keys=True),
+        "results.json": text_of(result.to_json()),
+        "timings.json": text_of(result.seconds, indent=1),
     }
     written = []
     for name, text in texts.items():

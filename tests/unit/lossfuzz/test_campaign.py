@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from changed_stores import cut_short
 
 from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.outcome import joined, merged
@@ -101,7 +102,8 @@ def test_one_worker_two_workers_and_none_give_the_same_results(campaign, tmp_pat
     assert run(tmp_path / "none") == 0
     inline, two = results(tmp_path / "none"), results(campaign)
     for record in (inline, two):
-        del record["reference_rows"], record["environment"]  # counted per task; devices of tests
+        # counted per task; devices of tests; a digest of both
+        del record["reference_rows"], record["environment"], record["digest"]
     assert inline == two
 
 
@@ -111,12 +113,7 @@ def test_a_finished_campaign_resumes_to_the_same_results(campaign, copy):
 
 
 def test_what_was_finished_is_kept_and_the_rest_is_done(campaign, copy):
-    connection = sqlite3.connect(copy / stores.FILE)
-    with connection:
-        connection.execute("DELETE FROM tasks WHERE number > 0")
-        connection.execute("DELETE FROM reductions")
-        connection.execute("DELETE FROM meta WHERE name = 'complete'")
-    connection.close()
+    cut_short(copy, tasks=1)
     assert main(["resume", str(copy), "--quiet"]) == 0
     assert (copy / "results.json").read_bytes() == (campaign / "results.json").read_bytes()
 
@@ -168,7 +165,8 @@ def _finished(path):
     if not path.exists():
         return 0
     try:
-        return sqlite3.connect(path).execute("SELECT count(*) FROM tasks").fetchone()[0]
+        tasks = "SELECT count(*) FROM records WHERE kind = 'task'"
+        return sqlite3.connect(path).execute(tasks).fetchone()[0]
     except sqlite3.OperationalError:
         return 0
 
@@ -237,7 +235,9 @@ def test_an_interpreter_without_tensorflow_is_one_clear_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_an_interpreter_by_a_relative_path_is_found_from_every_folder(tmp_path, monkeypatch):
+def test_an_interpreter_by_a_relative_path_is_found_from_every_folder(
+    tmp_path, monkeypatch, capsys
+):
     # an environment of its own: only its interpreter's own path leads to its packages
     venv = Path(sys.prefix)
     (tmp_path / "old" / "bin").mkdir(parents=True)
@@ -254,14 +254,13 @@ def test_an_interpreter_by_a_relative_path_is_found_from_every_folder(tmp_path, 
     subject = cells[1]["device"]
     assert subject.startswith("tensorflow-2.")
     assert cells[1]["summary"] == cells[0]["summary"]
-    with sqlite3.connect(tmp_path / "s" / stores.FILE) as connection:
-        connection.execute("DELETE FROM tasks")
-        connection.execute("DELETE FROM meta WHERE name = 'complete'")
-    connection.close()
+    cut_short(tmp_path / "s")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert main(["resume", str(tmp_path / "s"), "--quiet"]) == 0
+    assert main(["resume", str(tmp_path / "s"), "--quiet"]) == 2
+    assert f"--python {tmp_path}/old/bin/python" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path / "s"), "--quiet", "--trust"]) == 0
     assert results(tmp_path / "s")["cells"] == cells
 
 

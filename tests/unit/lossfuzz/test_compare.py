@@ -29,6 +29,7 @@ from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.histogram import Histogram
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.results import CellResult, RunResult
+from lossfuzz.harness.seal import sealed
 from lossfuzz.harness.summary import Summary
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
@@ -316,8 +317,8 @@ def test_the_command_compares_results_and_campaigns(written, result, capsys):
         ("folder", "holds no campaign"),
         ("text.json", "is no JSON"),
         ("other.json", "holds no results"),
-        ("newer.json", "has schema 2, this lossfuzz reads 1"),
-        ("damaged.json", "cannot be read here (no 'judged')"),
+        ("newer.json", "has schema '3', this lossfuzz reads 1 and 2"),
+        ("damaged.json", "cannot be read here (the field 'judged' is missing)"),
         ("unknown.json", "unknown"),
         ("sqlite", "but no campaign of lossfuzz"),
         ("losses.json", "no cell in common"),
@@ -330,14 +331,14 @@ def test_what_cannot_be_compared_is_told_in_one_line(written, result, capsys, sp
     sqlite3.connect(written / "sqlite" / FILE).execute("CREATE TABLE one (two)").connection.close()
     (written / "text.json").write_text("{")
     (written / "other.json").write_text("[]")
-    (written / "newer.json").write_text(json.dumps({**record, "schema": 2}))
+    (written / "newer.json").write_text(json.dumps({**record, "schema": 3}))
     unknown = [{**record["cells"][0], "path": "keras/none"}]
-    (written / "unknown.json").write_text(json.dumps({**record, "cells": unknown}))
+    (written / "unknown.json").write_text(json.dumps(sealed({**record, "cells": unknown})))
     other = replace(result.cells[0].cell, path=paths_matching(["*kl*"])[0])
     losses = replace(result, cells=[replace(result.cells[0], cell=other)])
     (written / "losses.json").write_text(json.dumps(losses.to_json()))
     del record["cells"][0]["summary"]["judged"]
-    (written / "damaged.json").write_text(json.dumps(record))
+    (written / "damaged.json").write_text(json.dumps(sealed(record)))
     assert main(["compare", str(written / "a.json"), str(written / spoiled)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

@@ -1,7 +1,6 @@
 """A user's own loss in a campaign: its workers find it where the coordinator did."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -9,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from changed_stores import cut_short
 
-from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.engine import module_paths
 from lossfuzz.campaign.folders import own_folders, search_like, search_path
 from lossfuzz.cli import main
@@ -74,10 +73,11 @@ def test_workers_find_a_loss_and_so_does_whoever_goes_on_elsewhere(path, project
         done = lossfuzz("report", out, folder=elsewhere)
         assert (done.returncode, done.stderr) == (0, "")
         return
-    with sqlite3.connect(Path(out) / stores.FILE) as connection:
-        connection.execute("DELETE FROM tasks")
-    connection.close()
+    cut_short(Path(out))
     done = lossfuzz("resume", out, "--quiet", folder=elsewhere)
+    assert done.returncode == 2
+    assert "would run code that its file names: --loss own_simple_loss:fused" in done.stderr
+    done = lossfuzz("resume", out, "--quiet", "--trust", folder=elsewhere)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no defect in 32 measured rows of 1 cell" in done.stdout
 

@@ -196,7 +196,7 @@ def test_the_findings_of_checks_are_named_by_the_file_that_keeps_them(folder, tm
     assert recorded(f"{saved}#{finding.id}").finding.to_json() == finding.to_json()
     assert recorded(f"{saved}#1").finding.id == defects[0].result.worst[0].id
     assert recorded(f"{saved}#1").versions["tensorflow"]
-    assert main(["replay", f"{saved}#{finding.id}"]) == 0
+    assert main(["replay", f"{saved}#{finding.id}", "--loss", "mine_replayed:naive"]) == 0
     alone = tmp_path / "finding.json"
     alone.write_text(json.dumps(finding.to_json()))  # as LossDefect's documentation has it
     assert recorded(str(alone)).finding.to_json() == finding.to_json()
@@ -248,13 +248,16 @@ def test_a_running_campaigns_finding_is_replayed_as_its_report_is_shown(tmp_path
         ("{}/other.json#1", "holds no results"),
         ("{}/damaged.json", "cannot be read"),
         ("{}/changed.json", "does not give its row"),
+        ("{}/flipped.json", "does not match its checksum"),
     ],
 )
 def test_misuse_is_told_in_one_line(folder, results, capsys, name, text):
     record = results["worst"][0]
     (folder / "other.json").write_text("[1]")
     (folder / "damaged.json").write_text(json.dumps({**record, "label": 17}))
-    (folder / "changed.json").write_text(json.dumps({**record, "mode": "xla"}))
+    unsealed = {name: value for name, value in record.items() if name != "checksum"}
+    (folder / "changed.json").write_text(json.dumps({**unsealed, "mode": "xla"}))
+    (folder / "flipped.json").write_text(json.dumps({**record, "mode": "xla"}))
     assert main(["replay", name.format(folder)]) == 2
     error = capsys.readouterr().err
     assert text in error
@@ -265,6 +268,7 @@ def test_crashes_and_timeouts_are_replayed_in_a_process_of_their_own(folder, res
     monkeypatch.chdir(folder)
     row = of_kind(results, kinds.GRADIENT_COLLAPSE, "softmax-op")
     row = replace(row, logits=(0.0, 1.0, 2.0), exact_loss=float("nan"), exact_gradient=(0.0,) * 3)
+    row = replace(row, observed_gradient=())
     limits = Limits(seconds=3)
     for loss, kind, verdict, text in (
         ("dies", kinds.CRASH, STANDS, "SIGABRT"),

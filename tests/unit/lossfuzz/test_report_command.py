@@ -14,10 +14,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from changed_stores import cut_short
 
 from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.store import Store
 from lossfuzz.cli import main
+from lossfuzz.harness.seal import sealed
 from lossfuzz.stored import read
 
 CHOICES = [
@@ -48,10 +50,7 @@ def copy(campaign, tmp_path):
 @pytest.fixture
 def unfinished(copy):
     """The campaign as it was after its first task, its coordinator gone."""
-    with contextlib.closing(sqlite3.connect(copy / stores.FILE)) as connection, connection:
-        connection.execute("DELETE FROM tasks WHERE number > 0")
-        connection.execute("DELETE FROM reductions")
-        connection.execute("DELETE FROM meta WHERE name IN ('complete', 'seconds')")
+    cut_short(copy, tasks=1)
     return copy
 
 
@@ -102,7 +101,9 @@ def test_a_runs_findings_come_back_from_its_results_with_the_rows_that_are_there
     record = json.loads((inline / "results.json").read_text())
     again = json.loads(json.dumps(result.to_json()))
     for finding in (*again["findings"], *record["findings"]):
-        del finding["id"]  # a hash of the row, which is told only where it was made small
+        # hashes of the row, which is told only where it was made small
+        del finding["id"], finding["checksum"]
+    del again["digest"], record["digest"]
     assert again == record
     assert len(result.findings) == len(record["findings"]) > 0
     assert all(finding.has_row for finding in result.worst)
@@ -288,9 +289,7 @@ def spoil_missing(folder):
 
 
 def spoil_unmeasured(folder):
-    with contextlib.closing(sqlite3.connect(folder / stores.FILE)) as connection, connection:
-        connection.execute("DELETE FROM tasks")
-        connection.execute("DELETE FROM meta WHERE name = 'complete'")
+    cut_short(folder)
 
 
 def spoil_old(folder):
@@ -299,12 +298,19 @@ def spoil_old(folder):
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 0}))
 
 
+def spoil_seal(folder):
+    (folder / stores.FILE).unlink()
+    path = folder / "results.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "interrupted": True}))
+
+
 def spoil_findings(folder):
     (folder / stores.FILE).unlink()
     path = folder / "results.json"
     record = json.loads(path.read_text())
     del record["worst"]
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(sealed(record)))
 
 
 @pytest.mark.parametrize(
@@ -314,8 +320,9 @@ def spoil_findings(folder):
         (spoil_newer, "was written by a newer lossfuzz (schema 99"),
         (spoil_missing, "holds no campaign"),
         (spoil_unmeasured, "nothing has been measured yet"),
-        (spoil_old, "has schema 0, this lossfuzz reads 1"),
-        (spoil_findings, "cannot be read here (no 'worst')"),
+        (spoil_old, "has schema '0', this lossfuzz reads 1 and 2"),
+        (spoil_seal, "cannot be trusted: it does not match its digest"),
+        (spoil_findings, "cannot be read here (the field 'worst' is missing)"),
     ],
 )
 def test_a_bad_folder_is_one_clear_line_and_nothing_is_written(spoil, said, copy, capsys):
