@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
-from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.files import STANDARD_OUTPUT, check_file, write_text
 from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
@@ -44,6 +44,8 @@ def compare_command(options: argparse.Namespace) -> int:
     """
     if not 0 < options.level < 1:
         raise UsageError(f"--level expects a chance between 0 and 1, got {options.level:g}")
+    for file in (options.json, options.html, options.markdown):
+        check_file(file)
     before, after = read(options.before), read(options.after)
     _check_common(before, after, options)
     found = compare(before, after, level=options.level)
