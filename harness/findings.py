@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import struct
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -95,8 +96,8 @@ class RowBatch:
         return cls(
             logits=tuple(tuple(map(float, row)) for row in record["logits"]),
             targets=tuple(tuple(map(float, row)) for row in record["targets"]),
-            shape=tuple(record["shape"]),
-            row=int(record["row"]),
+            shape=tuple(map(operator.index, record["shape"])),
+            row=operator.index(record["row"]),
         )
 
 
@@ -262,10 +263,21 @@ class Finding:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Finding:
-        """The finding that `to_json` wrote; without its arrays it has no row."""
+        """The finding that `to_json` wrote; without its arrays it has no row.
+
+        Raises:
+            ValueError: its kind, its tier or a number is none that is known.
+            TypeError: a value has another type than `to_json` gives it.
+            KeyError: it lacks a part.
+        """
         read = {name: value for name, value in record.items() if name != "id"}
         for name in _NUMBERS:
             read[name] = float(read[name])
+        for name in _WHOLE & set(read):  # no text, which would become code in a script
+            read[name] = operator.index(read[name])
+        for name in _TEXTS & set(read):
+            if not isinstance(read[name], str):
+                raise TypeError(f"expected a text as its {name}, got {read[name]!r}")
         for name in (*_ARRAYS, "further", "upstream"):
             read[name] = tuple(float(value) for value in read.get(name, ()))
         read["further_exact_loss"] = float(read.get("further_exact_loss", math.nan))
@@ -284,6 +296,10 @@ _NUMBERS = (
     "bound",
     "margin",
 )
+
+
+_WHOLE = {"label", "row", "batch_rows"}
+_TEXTS = {"kind", "tier", "path", "format", "mode", "device", "loss_dtype", "message", "loss"}
 
 
 def json_number(value: float) -> float | str:

@@ -77,6 +77,9 @@ def carried_out(options: argparse.Namespace) -> int:
 def _failed(error: BaseException, options: argparse.Namespace, started: float) -> int:
     """Tell a failure of our own, or one of the system that stands in our way."""
     kept = _kept(options, started)
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        _tell("error: the current folder has been removed: go to another one")
+        return USAGE_ERROR
     if _is_refused_by_system(error):
         _tell(f"error: the system refused what the command needs: {_said(error)}{kept}")
     else:
@@ -94,6 +97,15 @@ def _is_refused_by_system(error: BaseException) -> bool:
     return isinstance(error, OSError) and (
         error.errno in _REFUSED_BY_SYSTEM or _NO_TEMPORARY in str(error)
     )
+
+
+def _is_somewhere() -> bool:
+    """Whether there is a current folder."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def _said(error: BaseException) -> str:
