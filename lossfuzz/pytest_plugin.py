@@ -201,7 +201,10 @@ class _Checks:
             sound = record.verdict == "sound"
             known = record.compared and not record.worse
             terminalreporter.write_line(
-                printable(record.line), green=sound, yellow=known and not sound, red=not (sound or known)
+                printable(record.line),
+                green=sound,
+                yellow=known and not sound,
+                red=not (sound or known),
             )
             for name in ("worse", "better", "noise"):
                 for line in getattr(record, name):

@@ -74,8 +74,16 @@ def _measured(result: RunResult, folder: Path) -> RunResult:
     """Without the cells that the campaign has not come to yet, which look sound.
 
     Raises:
-        UsageError: it has come to none.
+        UsageError: it has come to none, or a finding is of a cell that it has not.
     """
+    cells = {one.cell.name for one in result.cells}
+    for finding in (*result.worst, *(cause.finding for cause in result.causes)):
+        if finding.cell_name not in cells:
+            raise UsageError(
+                f"{str(folder)!r} cannot be read here (finding {finding.id} is of "
+                f"{finding.cell_name!r}, which is no cell of it); it may be damaged or come from "
+                "another version"
+            )
     known = [one for one in result.cells if one.unavailable is not None or one.summary.rows]
     if not known:
         told = f": {result.progress}" if result.progress else ""
