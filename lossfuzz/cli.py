@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lossfuzz.errors import TerminatedError, UsageError
+from lossfuzz import quantities
+from lossfuzz.errors import DEFECTS, OUTPUT_FAILED, USAGE_ERROR
+from lossfuzz.harness.printable import one_line
+from lossfuzz.streams import guarded_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE_ERROR = 2
-INTERRUPTED = 130
+    from lossfuzz.streams import GuardedStream
+
+_EXIT_CODES = """\
+exit codes:
+  0    done
+  1    defects where they were to fail the command; a cell got worse; a finding is gone
+  2    wrong use: the message says what was expected
+  3    the exact values disagree with mpmath
+  70   lossfuzz itself failed; LOSSFUZZ_TRACEBACK=1 shows where
+  74   what was to be printed could not be written; files that are named were
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
+"""
+
+
+_LOSSES = (
+    "losses by name or shell pattern, such as '*focal*'; no comma list, since names hold commas "
+    "(all)"
+)
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -22,36 +42,71 @@ class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message == "argument --bounds: expected one argument":
             message += ", written behind = since it may begin with -: --bounds=-1:1"
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {one_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit code: 0, 1 for defects, 2 for misuse.
+    """Run the command line; returns its exit code, which the end of ``--help`` lists.
 
     Args:
         arguments: what to parse; by default the process's own.
     """
-    options = _parser().parse_args(arguments)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where a user's own losses are
+    with guarded_streams() as output:
+        try:
+            options = _parser().parse_args(arguments)
+        except SystemExit as ended:  # it has told its help, its version, or what is wrong
+            if _is_lost(output, 0 if ended.code is None else ended.code):
+                raise SystemExit(OUTPUT_FAILED) from None
+            raise
+        from lossfuzz.ending import carried_out  # which takes the time that --help has not
+
+        _look_in_current_folder(options)
+        code = carried_out(options)
+        return OUTPUT_FAILED if _is_lost(output, code) else code
+
+
+def _is_lost(output: GuardedStream, code: object) -> bool:
+    """Tell that something could not be printed, where the exit code would not."""
+    output.flush()
+    if not output.failure or code not in {0, DEFECTS}:
+        return False
+    print(  # noqa: T201
+        f"lossfuzz: error: standard output cannot be written ({output.failure}); files are not "
+        "affected",
+        file=sys.stderr,
+    )
+    return True
+
+
+def _look_in_current_folder(options: argparse.Namespace) -> None:
+    """Let modules be found in the current folder if the command line names some, or trusts a file.
+
+    A command that names none imports nothing from there: it may be a folder of somebody else's. A
+    folder that is gone would make each relative entry of the path an error.
+    """
     try:
-        return int(options.command(options))
-    except UsageError as error:
-        print(f"lossfuzz: error: {error}", file=sys.stderr)  # noqa: T201
-        return USAGE_ERROR
-    except TerminatedError as ended:
-        return ended.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return USAGE_ERROR
+        folder = str(Path.cwd())
+    except OSError:
+        sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117 - entries are texts
+        return
+    if folder not in sys.path and _names_modules(options):
+        sys.path.append(folder)
+
+
+def _names_modules(options: argparse.Namespace) -> bool:
+    """Whether an option may name something of a user's own, as ``package.module:name``."""
+    if getattr(options, "trust", False):
+        return True
+    given = (getattr(options, name, None) or () for name in ("loss", "against", "losses", "paths"))
+    return any(":" in name for names in given for name in names)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="lossfuzz",
         description="Fuzz TensorFlow's and Keras's losses against exact values and gradients.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"lossfuzz {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -67,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     referee.add_argument(
         "--rows",
-        type=int,
+        type=quantities.whole,
         default=20_000,
         help="rows to compare bit by bit (20000); of every loss's enclosures a quarter as many",
     )
@@ -75,9 +130,10 @@ def _parser() -> argparse.ArgumentParser:
         "--losses",
         action="append",
         metavar="PATTERN",
-        help="losses by name or shell pattern, such as '*focal*'; may be repeated (all)",
+        help="losses by name or shell pattern, such as '*focal*'; may be repeated, and takes no "
+        "comma list, since names hold commas (all)",
     )
-    referee.add_argument("--seed", type=int, default=0, help="seed of the rows (0)")
+    referee.add_argument("--seed", type=quantities.whole, default=0, help="seed of the rows (0)")
     referee.add_argument(
         "--shapes", action="append", metavar="SHAPE", help="shapes of batches, such as 8x257"
     )
@@ -129,14 +185,14 @@ def _add_markdown(parser: argparse.ArgumentParser) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=quantities.seconds,
         default=300.0,
         metavar="SECONDS",
         help="a cell of a campaign that takes longer for a batch is a timeout (300)",
     )
     parser.add_argument(
         "--memory-limit",
-        type=int,
+        type=quantities.mebibytes,
         metavar="MIB",
         help="memory of a campaign's worker (four fifths of the machine's, shared evenly)",
     )
@@ -151,7 +207,9 @@ def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None
         "campaign is what `lossfuzz run --workers N` starts; another run cannot be resumed.",
     )
     resume.add_argument("out", type=Path, metavar="DIR", help="the campaign's folder")
-    resume.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    resume.add_argument(
+        "--workers", type=quantities.workers, default=1, metavar="N", help="processes (1)"
+    )
     _add_limits(resume)
     _add_trust(resume, programs=True)
     merge = commands.add_parser("merge", help="join campaigns of several machines or seeds")
@@ -239,13 +297,16 @@ def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     _add_trust(replay)
     replay.add_argument(
         "--time-limit",
-        type=float,
+        type=quantities.seconds,
         default=300.0,
         metavar="SECONDS",
         help="a crash's, timeout's or script's process that takes longer is ended (300)",
     )
     replay.add_argument(
-        "--memory-limit", type=int, metavar="MIB", help="memory of such a process (no limit)"
+        "--memory-limit",
+        type=quantities.mebibytes,
+        metavar="MIB",
+        help="memory of such a process (no limit)",
     )
 
 
@@ -275,14 +336,17 @@ def _add_cliffs(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     cliffs.set_defaults(command=_cliffs)
     _add_cells(cliffs)
     cliffs.add_argument(
-        "--classes", type=int, default=2, help="of a row, all but the label's equal (2)"
+        "--classes",
+        type=quantities.whole,
+        default=2,
+        help="of a row, all but the label's equal (2)",
     )
     cliffs.add_argument("--out", type=Path, metavar="FILE", help="write the cliffs as JSON")
 
 
 def _add_cells(parser: argparse.ArgumentParser) -> None:
     for option, metavar, text in (
-        ("--losses", "PATTERN", "losses by name or shell pattern, such as '*focal*' (all)"),
+        ("--losses", "PATTERN", _LOSSES),
         ("--paths", "PATTERN", "loss paths by name or shell pattern (all)"),
         ("--formats", "FORMAT", "float16, bfloat16, float32 (float32)"),
         ("--modes", "MODE", "eager, graph, xla (all three)"),
@@ -301,7 +365,7 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
     run.set_defaults(command=_run)
     chosen = run.add_argument_group("what to run (each may be repeated, or be a comma list)")
     for option, metavar, text in (
-        ("--losses", "PATTERN", "losses by name or shell pattern, such as '*focal*' (all)"),
+        ("--losses", "PATTERN", _LOSSES),
         ("--paths", "PATTERN", "loss paths by name or shell pattern, such as 'keras/*' (all)"),
         ("--formats", "FORMAT", "float16, bfloat16, float32 (all three)"),
         ("--modes", "MODE", "eager, graph, xla (all three)"),
@@ -337,9 +401,11 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         help="the interval that the loss's inputs lie in, such as --bounds=-1:1 for cosines (any)",
     )
     budget = run.add_argument_group("how much").add_mutually_exclusive_group()
-    budget.add_argument("--rows", type=int, help="rows per cell, rounded up to batches (6240)")
+    budget.add_argument(
+        "--rows", type=quantities.whole, help="rows per cell, rounded up to batches (6240)"
+    )
     budget.add_argument("--seconds", type=float, help="seconds of measuring, for all cells")
-    run.add_argument("--seed", type=int, default=0, help="seed of all batches (0)")
+    run.add_argument("--seed", type=quantities.whole, default=0, help="seed of all batches (0)")
     run.add_argument(
         "--search",
         type=float,
@@ -364,11 +430,15 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         help="exit with 1 if any kind of defect shows in more than this share of a cell's rows",
     )
     run.add_argument(
-        "--logical-cpus", type=int, default=1, metavar="N", help="split the CPU into N devices (1)"
+        "--logical-cpus",
+        type=quantities.logical_cpus,
+        default=1,
+        metavar="N",
+        help="split the CPU into N devices (1)",
     )
     run.add_argument(
         "--workers",
-        type=int,
+        type=quantities.workers,
         metavar="N",
         help="run as a campaign in N processes, which survives crashes and can be resumed",
     )

@@ -12,9 +12,10 @@ from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
 from lossfuzz.harness.modes import MODES, mode_named
 from lossfuzz.harness.paths.table import PATHS, path_named
 from lossfuzz.harness.paths.unloaded import facts_of, learn
+from lossfuzz.quantities import MOST_SECONDS, counted
 from lossfuzz.strategies.bounds import Bounds, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named
-from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_recipes
+from lossfuzz.strategies.recipes import DEFAULT_SHAPES, Recipe, planned_count, planned_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROWS = 6240
 """Rows per cell: every family once, on the default shapes by turns."""
+
+MOST_ROWS = 10**12
 
 DEFAULT_SEARCH = 0.25
 
@@ -76,8 +79,17 @@ class Plan:
         if (self.rows is None) == (self.seconds is None):
             raise ValueError("expected a budget in rows or in seconds, not both and not neither")
         budget = self.rows if self.rows is not None else self.seconds
-        if budget is None or not 0 < budget < float("inf"):
+        if budget is None or not budget > 0:
             raise ValueError(f"expected a budget above 0, got {budget}")
+        if self.rows is not None and self.rows > MOST_ROWS:
+            raise ValueError(
+                f"expected a budget of at most {MOST_ROWS:,} rows, got {counted(self.rows)}: with "
+                "a million rows a second that many take eleven days"
+            )
+        if self.seconds is not None and self.seconds > MOST_SECONDS:
+            raise ValueError(
+                f"expected a budget of at most {MOST_SECONDS:,.0f} seconds, got {self.seconds:.3g}"
+            )
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
         if self.bounds is not None:
@@ -116,8 +128,13 @@ class Plan:
         """How many batches of mutated recipes follow a task's recipe of that number, from 0."""
         return int(self.search * (number + 1)) - int(self.search * number)
 
-    def recipes(self, fmt: FloatFormat) -> Iterator[Recipe]:
-        """The recipes of one format: for the budget in rows, or without end."""
+    def recipes(self, fmt: FloatFormat, *, first: int = 0) -> Iterator[Recipe]:
+        """The recipes of one format: for the budget in rows, or without end.
+
+        Args:
+            fmt: of the logits.
+            first: number of the first one, from 0; those before it are not drawn.
+        """
         return planned_recipes(
             families=self.families,
             fmt=fmt,
@@ -125,13 +142,22 @@ class Plan:
             rows=self.rows,
             seed=self.seed,
             bounds=self.bounds,
+            first=first,
         )
+
+    def recipes_per_format(self) -> int | None:
+        """How many recipes the budget in rows makes for each format; None if time decides.
+
+        None is drawn for that, so that a plan of any size is counted at once.
+        """
+        if self.rows is None:
+            return None
+        return planned_count(self.families, self.shapes, self.rows)
 
     def batches(self) -> int | None:
         """How many batches the budget in rows makes for all formats; None if time decides."""
-        if self.rows is None:
-            return None
-        return len(self.formats) * sum(1 for _ in self.recipes(self.formats[0]))
+        count = self.recipes_per_format()
+        return None if count is None else len(self.formats) * count
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Plan:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lossfuzz.baseline import StoredCheck, read_stored, the_same, written
+from lossfuzz.harness.printable import printable
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.pytest_ledger import CheckRecord, Ledger, as_text
 from lossfuzz.pytest_options import MARKER, Choices, add_options, marked
@@ -200,13 +201,16 @@ class _Checks:
             sound = record.verdict == "sound"
             known = record.compared and not record.worse
             terminalreporter.write_line(
-                record.line, green=sound, yellow=known and not sound, red=not (sound or known)
+                printable(record.line),
+                green=sound,
+                yellow=known and not sound,
+                red=not (sound or known),
             )
             for name in ("worse", "better", "noise"):
                 for line in getattr(record, name):
-                    terminalreporter.write_line(f"  {name}: {line}")
+                    terminalreporter.write_line(printable(f"  {name}: {line}"))
         if self._saved:
-            terminalreporter.write_line(self._saved)
+            terminalreporter.write_line(printable(self._saved))
 
 
 def _one_line(told: object) -> BaseException:

@@ -11,6 +11,7 @@ from lossfuzz.harness.decimals import proved
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.printable import printable
 from lossfuzz.reports.components import has_target, told_classes
 from lossfuzz.reports.literals import SHOWN_CLASSES, literal
 
@@ -65,9 +66,11 @@ def issue(finding: Finding, seen: Seen) -> str:
         custom="Yes" if own else "No",
         title=_title(finding),
         nightly="Yes" if "tf-nightly" in seen.versions else "No",
-        tensorflow=seen.versions.get("tf-nightly") or seen.versions.get("tensorflow", "unknown"),
+        tensorflow=_inline(
+            seen.versions.get("tf-nightly") or seen.versions.get("tensorflow", "unknown")
+        ),
         packages=", ".join(
-            f"{name} {seen.versions[name]}" for name in _PACKAGES if name in seen.versions
+            f"{name} {_inline(seen.versions[name])}" for name in _PACKAGES if name in seen.versions
         ),
         system=_inline(platform.platform()),
         python=platform.python_version(),
@@ -75,7 +78,7 @@ def issue(finding: Finding, seen: Seen) -> str:
         current=_current(finding),
         expected=_expected(finding),
         script=_fenced(seen.script, "python"),
-        output=_fenced(seen.output, "text"),
+        output=_fenced(printable(seen.output, kept="\n\t"), "text"),
     )
 
 
@@ -242,8 +245,8 @@ def _numbers(values: Sequence[float], label: int) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text of others on one line, which begins no markup."""
-    return _line(text).replace("<", "&lt;")
+    """Text of others on one line, which begins no markup and ends no comment."""
+    return _line(text).replace("<", "&lt;").replace("-->", "--&gt;")
 
 
 def _code(text: str) -> str:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lossfuzz.harness.printable import printable
 from lossfuzz.reports.words import listing
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MOST_CHARACTERS = 60_000
 _MOST_OF_A_TEXT = 400
 _MOST_OF_A_NOTE = 2_000
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-_REFERENCE = re.compile(r"([@#]|:(?=//))")
+_REFERENCE = re.compile(r"([@#]|:(?=//)|www(?=\.))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Part:
 def escaped(text: str) -> str:
     """A text in one line that Markdown, HTML and GitHub's references leave alone.
 
-    An empty comment after ``@`` and ``#`` keeps GitHub from calling people and issues.
+    An empty comment after ``@`` and ``#`` keeps GitHub from calling people and issues, one within
+    an address from making a link of it.
     """
     line = shortened(text)
     line = _SPECIAL.sub(r"\\\1", html.escape(line, quote=False))
@@ -48,7 +50,7 @@ def escaped(text: str) -> str:
 
 def shortened(text: str) -> str:
     """A text in one line of some hundred characters at most."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _MOST_OF_A_TEXT else line[: _MOST_OF_A_TEXT - 1] + "…"
 
 
@@ -76,6 +78,7 @@ def folded(summary: str, markdown: str) -> str:
 
 def code(text: str, language: str = "python") -> str:
     """A block of code, fenced by more backticks than it holds in a row."""
+    text = printable(text, kept="\n\t")
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from lossfuzz.harness.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,6 +33,7 @@ def page(template: str, *, data: Any, scripts: Sequence[str], **context: Any) ->
         loader=jinja2.PackageLoader("lossfuzz.reports", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -40,6 +43,12 @@ def page(template: str, *, data: Any, scripts: Sequence[str], **context: Any) ->
         data=packed(data),
         **context,
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value of a template; text of others without characters that turn or hide it."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(value, kept="\n\t") if is_text else value
 
 
 def packed(data: Any) -> str:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+STANDING = 1
+"""The exit code of a script whose finding stands."""
+
 _LINE = 96
 _NAMES = {"tensorflow": "TensorFlow", "tf-nightly": "tf-nightly", "keras": "Keras"}
 _HALF = 1 / 2

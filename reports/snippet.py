@@ -329,7 +329,8 @@ def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> s
         return f"mode = {mode!r}\n{path.source}\n"
     above = ""
     if finding.upstream:
-        above = f", tf.reshape(tf.constant({list(finding.upstream)}, loss.dtype), tf.shape(loss))"
+        values = ", ".join(map(literal, finding.upstream))
+        above = f", tf.reshape(tf.constant([{values}], loss.dtype), tf.shape(loss))"
     gradient = f"tape.gradient(loss, logits{above})"
     return _STEP.format(
         decorator=_DECORATORS[mode],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.markup import escape
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.text import Text
@@ -98,9 +97,12 @@ def _panel(finding: Finding) -> Panel:
     if len(written) > LONGEST_SCRIPT:
         written = f"# its script has {len(written)} characters: lossfuzz replay --script writes it"
     code = Syntax(written, "python", background_color="default", word_wrap=True)
-    title = escape(tables.finding_title(finding))
+    title = Text(tables.finding_title(finding))
     return Panel(
-        Group(explained, code), title=title, title_align="left", subtitle=f"finding {finding.id}"
+        Group(explained, code),
+        title=title,
+        title_align="left",
+        subtitle=Text(f"finding {finding.id}"),
     )
 
 

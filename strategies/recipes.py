@@ -198,14 +198,17 @@ def planned_recipes(
     seed: int,
     rows: int | None = None,
     bounds: Bounds | None = None,
+    first: int = 0,
 ) -> Iterator[Recipe]:
     """Recipes for at least so many rows, or without end: every family, again and again.
 
     The shapes take turns, so that one round has all of them and a family has another one in the
     next. A pure function of its arguments; longer plans begin with shorter ones. NumPy draws
-    them, not Hypothesis, whose draws depend on the constants in whatever modules are loaded.
+    them, not Hypothesis, whose draws depend on the constants in whatever modules are loaded. With
+    ``first`` the recipes before that number are left out, and cost nothing.
     """
-    for turn, (family, shape) in enumerate(planned_batches(families, shapes, rows)):
+    batches = planned_batches(families, shapes, rows, first=first)
+    for turn, (family, shape) in enumerate(batches, first):
         key = zlib.crc32(f"{fmt.name} {family} {shape}".encode())
         generator = np.random.default_rng([seed, key, turn])
         yield Recipe(
@@ -219,14 +222,39 @@ def planned_recipes(
 
 
 def planned_batches(
-    families: Sequence[str], shapes: Sequence[tuple[int, ...]], rows: int | None = None
+    families: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    rows: int | None = None,
+    *,
+    first: int = 0,
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Family and shape of every batch of a plan, in its order: the one place that knows it."""
-    planned = 0
-    for turn in itertools.count():
-        if rows is not None and planned >= rows:
+    last = math.inf if rows is None else planned_count(families, shapes, rows)
+    for turn in itertools.count(first):
+        if turn >= last:
             return
-        cycle, position = divmod(turn, len(families))
-        shape = shapes[(position + cycle) % len(shapes)]
-        yield families[position], shape
-        planned += math.prod(shape[:-1])
+        yield _planned_batch(families, shapes, turn)
+
+
+def planned_count(families: Sequence[str], shapes: Sequence[tuple[int, ...]], rows: int) -> int:
+    """How many batches a plan takes for at least so many rows.
+
+    Once every family has met every shape all begins anew, so that only what is left over after
+    such periods is counted one by one.
+    """
+    period = len(families) * len(shapes)
+    of_a_period = len(families) * sum(math.prod(shape[:-1]) for shape in shapes)
+    periods, left = divmod(rows, of_a_period)
+    count = periods * period
+    while left > 0:
+        _, shape = _planned_batch(families, shapes, count)
+        left -= math.prod(shape[:-1])
+        count += 1
+    return count
+
+
+def _planned_batch(
+    families: Sequence[str], shapes: Sequence[tuple[int, ...]], turn: int
+) -> tuple[str, tuple[int, ...]]:
+    cycle, position = divmod(turn, len(families))
+    return families[position], shapes[(position + cycle) % len(shapes)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.commands.files import make_writable
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.formats import BINARY32, training_format
@@ -16,12 +18,25 @@ from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import family_named
 from lossfuzz.strategies.recipes import SHAPES
 
+__all__ = [
+    "bounds_of",
+    "chosen",
+    "chosen_cells",
+    "chosen_paths",
+    "family",
+    "losses_named",
+    "make_writable",
+    "own_paths",
+    "shape_group",
+    "split",
+]
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.paths.path import LossPath
 
 
@@ -63,7 +78,7 @@ def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
         return own + (paths_matching(split(options.paths)) if options.paths else [])
     paths = paths_matching(split(options.paths)) if options.paths else list(PATHS)
     if options.losses:
-        losses = {loss.name for loss in losses_matching(options.losses)}
+        losses = {loss.name for loss in losses_named(options.losses)}
         kept = [path for path in paths if path.loss.name in losses]
         if paths and not kept:
             raise ValueError(
@@ -71,6 +86,46 @@ def chosen_paths(options: argparse.Namespace) -> list[LossPath]:
             )
         return kept
     return paths
+
+
+def losses_named(
+    patterns: list[str], among: Callable[[Iterable[str]], Iterable[LossSpec]] = losses_matching
+) -> list[LossSpec]:
+    """The losses that ``--losses`` names.
+
+    Args:
+        patterns: a name or shell pattern for each time that the option was given.
+        among: what knows the losses that can be chosen.
+
+    Raises:
+        ValueError: a pattern matches nothing.
+    """
+    try:
+        return list(among(patterns))
+    except ValueError as error:
+        for pattern in patterns:
+            parts = split([pattern])
+            if len(parts) > 1 and not _matches(among, pattern):
+                if not any(_matches(among, part) for part in parts):
+                    raise ValueError(f"{error}; {_NO_COMMA_LIST}") from None
+                again = " ".join(f"--losses {shlex.quote(part)}" for part in parts)
+                raise ValueError(
+                    f"no loss is named {pattern!r}; {_NO_COMMA_LIST}, as in {again}"
+                ) from None
+        raise
+
+
+_NO_COMMA_LIST = (
+    "--losses takes no comma list, since names hold commas: give the option again for each"
+)
+
+
+def _matches(among: Callable[[Iterable[str]], Iterable[LossSpec]], pattern: str) -> bool:
+    try:
+        among([pattern])
+    except ValueError:
+        return False
+    return True
 
 
 def chosen_cells(
@@ -125,10 +180,21 @@ def shape_group(text: str) -> tuple[tuple[int, ...], ...]:
     if text == "all":
         return SHAPES
     parts = text.lower().split("x")
-    if len(parts) < 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not 2 <= len(parts) <= _MOST_AXES or not all(map(_is_size, parts)):
+        text = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
         known = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
         raise ValueError(f"expected a shape such as 256x10 or 'all', got {text!r}; usual: {known}")
     return (tuple(int(part) for part in parts),)
+
+
+_MOST_AXES = 8
+_MOST_DIGITS = 18
+_LONGEST = 60
+
+
+def _is_size(text: str) -> bool:
+    """Whether a text is a number above 0 that an index can be."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) > 0
 
 
 def bounds_of(text: str) -> tuple[float, float]:
@@ -143,22 +209,4 @@ def bounds_of(text: str) -> tuple[float, float]:
     except ValueError as error:
         raise ValueError(
             f"expected bounds such as --bounds=-1:1, got {text!r} ({error})"
-        ) from None
-
-
-def make_writable(folder: Path) -> None:
-    """Make a folder, and see that files can be written there.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    probe = folder / ".lossfuzz-probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to the output folder {str(folder)!r} ({error.strerror}); "
-            "choose another with --out"
         ) from None

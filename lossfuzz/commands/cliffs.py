@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from lossfuzz.cliffs import cliffs
-from lossfuzz.commands.choices import chosen_cells, make_writable
-from lossfuzz.commands.console import progress_bar, wide_console
-from lossfuzz.errors import UsageError
+from lossfuzz.commands.choices import chosen_cells
+from lossfuzz.commands.console import interrupted, progress_bar, wide_console
+from lossfuzz.commands.files import check_file, write_text
+from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError, versions
 from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.thresholds import ROWS
+from lossfuzz.quantities import check_fits
 from lossfuzz.reports import cliffs as cliff_table
 from lossfuzz.reports.grid import Column, Line, show
 
@@ -31,10 +36,14 @@ def cliffs_command(options: argparse.Namespace) -> int:
     paths, formats, modes = chosen_cells(options)
     if options.classes < 2:
         raise UsageError(f"--classes expects 2 or more, got {options.classes}")
-    if options.out is not None:
-        make_writable(options.out.parent)
+    try:
+        check_fits((ROWS, options.classes))
+    except ValueError as error:
+        raise UsageError(f"--classes {options.classes}: {error}") from None
+    check_file(options.out)
     found: list[CellCliffs] = []
     console = wide_console()
+    code = 0
     try:
         with progress_bar() as bar:
             task = bar.add_task("looking", total=len(paths) * len(formats) * len(modes))
@@ -43,14 +52,19 @@ def cliffs_command(options: argparse.Namespace) -> int:
                 bar.update(task, advance=1, description=one.cell.name)
     except BackendError as error:
         raise UsageError(str(error)) from None
-    _show(found, console)
-    for line in cliff_table.legend(found):
-        console.print(line, highlight=False, markup=False)
+    except KeyboardInterrupt as ended:
+        code = code_of(ended)
     if options.out is not None:
         record = {"versions": versions(), "cells": [one.to_json() for one in found]}
-        options.out.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", "utf-8")
-        console.print(f"written: {options.out}", highlight=False, markup=False)
-    return 0
+        write_text(options.out, json.dumps(record, indent=1, allow_nan=False))
+    _show(found, console)
+    for line in cliff_table.legend(found):
+        console.print(Text(line))
+    if options.out is not None:
+        console.print(Text(f"written: {options.out}"))
+    if code:
+        console.print(interrupted(len(found), len(paths) * len(formats) * len(modes)))
+    return code
 
 
 def _show(found: list[CellCliffs], console: Console) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from lossfuzz.commands.choices import shape_group
 from lossfuzz.commands.console import wide_console
-from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.files import STANDARD_OUTPUT, check_file, write_text
 from lossfuzz.comparison import compare
 from lossfuzz.errors import UsageError
 from lossfuzz.reports import comparison as tables
@@ -19,6 +20,7 @@ from lossfuzz.stored import read
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -44,7 +46,11 @@ def compare_command(options: argparse.Namespace) -> int:
     """
     if not 0 < options.level < 1:
         raise UsageError(f"--level expects a chance between 0 and 1, got {options.level:g}")
+    for file in (options.json, options.html, options.markdown):
+        check_file(file)
     before, after = read(options.before), read(options.after)
+    for path, run in ((options.before, before), (options.after, after)):
+        _check_shapes(path, run)
     _check_common(before, after, options)
     found = compare(before, after, level=options.level)
     if options.json is not None:
@@ -63,6 +69,23 @@ def compare_command(options: argparse.Namespace) -> int:
                 console.print(Text(f"{name} was interrupted: it counts as far as it came."))
     console.print(Text(tables.verdict(found), style="bold"))
     return int(found.regression)
+
+
+def _check_shapes(path: Path, run: RunResult) -> None:
+    """See that the shapes of a plan that was read are some: samples are counted by them.
+
+    Raises:
+        UsageError: one is none.
+    """
+    for plan in run.plan.get("joined", [run.plan]):
+        try:
+            for text in plan["shapes"]:
+                shape_group(text)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{str(path)!r} cannot be read here ({error}); it may be damaged or come from "
+                "another version"
+            ) from None
 
 
 def _check_common(before: RunResult, after: RunResult, options: argparse.Namespace) -> None:

@@ -16,14 +16,21 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
+from rich.segment import Segment
+from rich.text import Text
 
+from lossfuzz.harness.printable import one_line, printable
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions, RenderableType
 
 Told = Callable[[int, int, str], None]
 """Called with how much is done, of how much in all (0 if that is not known), and what runs now."""
@@ -32,25 +39,77 @@ LINE_SECONDS = 10.0
 """From one line of progress to the next, where there is no terminal."""
 
 _WIDTH_WITHOUT_TERMINAL = 176
+_USUAL_WIDTH = 80
+_HEIGHT = 25
+_WIDEST = 9999
+
+
+class SafeConsole(Console):
+    """A console to which no text can give orders: characters that do not show are escaped.
+
+    What a user's loss says, and whatever stands in a file that was read, is printed as text.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Render an object as `Console.render` does, its texts as `printable` has them."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            if control or text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(text, kept="\n"), style)
 
 
 def wide_console(*, stderr: bool = False) -> Console:
     """The terminal, or standard output at the table's width; or standard error so.
 
-    The environment's ``COLUMNS`` sets the width of either.
+    The environment's ``COLUMNS`` sets the width of either, where it makes sense.
     """
-    console = Console(stderr=stderr)
-    if console.is_terminal:
-        return console
-    asked = os.environ.get("COLUMNS", "")
-    width = int(asked) if asked.isdecimal() and int(asked) > 0 else _WIDTH_WITHOUT_TERMINAL
-    return Console(width=width, stderr=stderr)
+    asked, lines = _asked("COLUMNS"), _asked("LINES")
+    if (asked or not os.environ.get("COLUMNS")) and (lines or not os.environ.get("LINES")):
+        console = SafeConsole(stderr=stderr)  # follows a terminal's size
+        if console.is_terminal:
+            return console
+    console = SafeConsole(stderr=stderr, width=_WIDTH_WITHOUT_TERMINAL, height=lines or _HEIGHT)
+    console.width = asked or (_USUAL_WIDTH if console.is_terminal else _WIDTH_WITHOUT_TERMINAL)
+    return console
+
+
+def _asked(name: str) -> int | None:
+    """What a variable of the environment says of the terminal's size, if that can be."""
+    text = os.environ.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(_WIDEST))):
+        return None
+    return int(text) if 0 < int(text) <= _WIDEST else None
+
+
+def tell_error(what: str, text: str) -> None:
+    """Tell on standard error, in one line, what went wrong; the text may be of others.
+
+    Args:
+        what: went wrong, such as ``error``.
+        text: what is told of it.
+    """
+    print(f"lossfuzz: {what}: {one_line(text)}", file=sys.stderr)  # noqa: T201
+
+
+def interrupted(done: int, total: int) -> Text:
+    """What is said of a command that was ended early."""
+    return Text(f"interrupted: {done:,} of {amount(total, 'cell')} were measured")
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """A bar on standard error that leaves no trace; none where that is no terminal."""
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    console = wide_console(stderr=True)
+    shown = columns or (_description(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _description() -> TextColumn:
+    """What runs now: names of others, in which no bracket is markup."""
+    return TextColumn("{task.description}", markup=False)
 
 
 @contextlib.contextmanager
@@ -63,7 +122,7 @@ def told_progress(start: str, unit: str, *, quiet: bool = False) -> Iterator[Tol
         quiet: whether no lines are to be written where there is no terminal.
     """
     columns = (
-        TextColumn("{task.description}"),
+        _description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -115,4 +174,4 @@ class _Lines:
             seconds = time.monotonic() - self._started
             parts = ", ".join(filter(None, (f"{seconds:.0f} s", count, what)))
             with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                print(f"lossfuzz: {parts}", file=sys.stderr, flush=True)  # noqa: T201
+                print(f"lossfuzz: {printable(parts)}", file=sys.stderr, flush=True)  # noqa: T201

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from lossfuzz import memory
 from lossfuzz.commands.choices import (
     chosen,
     chosen_cells,
-    make_writable,
     shape_group,
 )
-from lossfuzz.commands.console import progress_bar, wide_console
-from lossfuzz.errors import UsageError
+from lossfuzz.commands.console import interrupted, progress_bar, wide_console
+from lossfuzz.commands.files import check_file, write_text
+from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError
+from lossfuzz.quantities import BYTES_OF_A_STEP, check_fits
 from lossfuzz.reports import memory as memory_table
 from lossfuzz.reports.grid import Column, Line, show
 
@@ -32,22 +35,24 @@ def memory_command(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a choice is unknown, or TensorFlow is missing or cannot count memory here.
     """
-    shape = chosen([options.shape], shape_group, ())[0]
-    if len(shape) != 1:
-        raise UsageError("--shape expects one shape such as 64x512x1000, got 'all'")
+    shape = _shape(options.shape)
     paths, formats, modes = chosen_cells(options)
-    if options.out is not None:
-        make_writable(options.out.parent)
+    check_file(options.out)
     found = []
     console = wide_console()
+    code = 0
     try:
         with progress_bar() as bar:
             task = bar.add_task("measuring", total=len(paths) * len(formats) * len(modes))
-            for cost in memory.costs(paths, formats, modes, options.device, shape[0]):
+            for cost in memory.costs(paths, formats, modes, options.device, shape):
                 found.append(cost)
                 bar.update(task, advance=1, description=cost.cell.name)
     except BackendError as error:
         raise UsageError(str(error)) from None
+    except KeyboardInterrupt as ended:
+        code = code_of(ended)
+    if options.out is not None:
+        write_text(options.out, json.dumps([cost.to_json() for cost in found], indent=1))
     columns = [
         Column(
             name=name,
@@ -60,9 +65,26 @@ def memory_command(options: argparse.Namespace) -> int:
     lines = [Line(texts=row) for row in memory_table.cost_rows(found)]
     show(console, columns, lines, leading=2, title=f"logits {options.shape}")
     for line in memory_table.answers(found):
-        console.print(line, highlight=False)
+        console.print(Text(line))
     if options.out is not None:
-        text = json.dumps([cost.to_json() for cost in found], indent=1)
-        options.out.write_text(text + "\n", encoding="utf-8")
-        console.print(f"written: {options.out}", highlight=False)
-    return 0
+        console.print(Text(f"written: {options.out}"))
+    if code:
+        console.print(interrupted(len(found), len(paths) * len(formats) * len(modes)))
+    return code
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The one shape that is measured.
+
+    Raises:
+        UsageError: it is none, or has no room here.
+    """
+    groups = chosen([text], shape_group, ())
+    shapes = [shape for group in groups for shape in group]
+    if len(shapes) != 1:
+        raise UsageError(f"--shape expects one shape such as 64x512x1000, got {text!r}")
+    try:
+        check_fits(shapes[0], each=BYTES_OF_A_STEP)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return shapes[0]

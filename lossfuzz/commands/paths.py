@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
 from lossfuzz.harness.formats import TRAINING_FORMATS
@@ -17,11 +17,11 @@ def paths_command() -> int:
     console = wide_console()
     for loss in LOSSES:
         table = Table("path", "call", "documented formula", padding=(0, 1), title_justify="left")
-        table.title = f"{escape(loss.name)}: {escape(loss.formula)}"
+        table.title = Text(f"{loss.name}: {loss.formula}", style="table.title")
         for path in PATHS:
             if path.loss is loss:
                 documented = "the same" if path.documented is loss else path.documented.formula
-                table.add_row(escape(path.name), escape(_call(path.source)), escape(documented))
+                table.add_row(*map(Text, (path.name, _call(path.source), documented)))
         console.print(table)
     formats = ", ".join(fmt.dtype_name for fmt in TRAINING_FORMATS)
     console.print(

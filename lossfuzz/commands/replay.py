@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from lossfuzz.apart import Ended, Limits, replay_apart, run_apart
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.folders import look_where_begun, own_folders
 from lossfuzz.campaign.store import Store
-from lossfuzz.errors import UsageError
+from lossfuzz.commands.console import tell_error
+from lossfuzz.commands.files import STANDARD_OUTPUT, check_file, write_text
+from lossfuzz.errors import AUDIT_FAILED, UsageError
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
 from lossfuzz.harness.decimals import proved, proved_text
 from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.printable import printable
 from lossfuzz.harness.subjects.server import cpu_features
 from lossfuzz.recorded import Allow, recorded
 from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
@@ -27,7 +31,7 @@ from lossfuzz.reports.components import telling_class
 from lossfuzz.reports.issue import Seen, issue
 from lossfuzz.reports.literals import SHOWN_CLASSES
 from lossfuzz.reports.loss_source import loss_source
-from lossfuzz.reports.script import Shown, script
+from lossfuzz.reports.script import STANDING, Shown, script
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from lossfuzz.harness.findings import Finding
     from lossfuzz.recorded import Recorded
 
-AUDIT_FAILED = 3
 _NO_LONGER = 1
 _CANNOT = 2
 
@@ -49,12 +52,10 @@ def replay_command(options: argparse.Namespace) -> int:
     Raises:
         UsageError: there is no such finding, or a file cannot be written.
     """
-    if options.time_limit <= 0:
-        raise UsageError(f"--time-limit expects seconds above 0, got {options.time_limit:g}")
-    if options.memory_limit is not None and options.memory_limit < 1:
-        raise UsageError(f"--memory-limit expects 1 MiB or more, got {options.memory_limit}")
     if options.script == "-" and options.issue == "-":
         raise UsageError("--script and --issue cannot both be written to standard output")
+    for name in (options.script, options.issue):
+        check_file(None if name is None else Path(name))
     given = recorded(options.finding, _allowing(options))
     finding = given.finding
     memory = None if options.memory_limit is None else options.memory_limit << 20
@@ -67,12 +68,12 @@ def replay_command(options: argparse.Namespace) -> int:
     except BackendError as error:
         raise UsageError(str(error)) from None
     except AuditError as error:
-        print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+        tell_error("audit", str(error))
         return AUDIT_FAILED
     quiet = "-" in (options.script, options.issue)
     told = sys.stderr if quiet else sys.stdout
     for line in _lines(given, result):
-        print(line, file=told)
+        print(printable(line), file=told)
     _write_texts(given, result, limits, options)
     if result.verdict == IMPOSSIBLE:
         return _CANNOT
@@ -182,10 +183,11 @@ def _write_texts(
     if not stands:
         raise UsageError("no issue was written: there is nothing to file where it does not stand")
     ended = _run(code, limits, finding)
-    if not ended.code and not ended.overdue:
+    if not _proves(ended, finding):
+        how = f" ({ended.death})" if ended.code or ended.overdue else ""
         raise UsageError(
-            "no issue was written: the script by itself does not show the finding here; with "
-            "--script you can look at it"
+            f"no issue was written: the script by itself does not show the finding here{how}; "
+            "with --script you can look at it"
         )
     seen = Seen(
         script=code,
@@ -247,6 +249,21 @@ def _run(code: str, limits: Limits, finding: Finding) -> Ended:
     return run_apart(["-c", code], limits, paths=[one for some in own.values() for one in some])
 
 
+def _proves(ended: Ended, finding: Finding) -> bool:
+    """Whether a script's run shows what its finding says.
+
+    Only one that ended by itself and says that the finding stands does, unless the finding is that
+    the process dies or does not end. A script that raised an error has shown nothing.
+    """
+    if finding.kind == kinds.TIMEOUT:
+        return "silent" in ended.overdue or ended.code == -signal.SIGALRM
+    if ended.overdue or "Traceback (most recent call last)" in ended.errors:
+        return False
+    if finding.kind == kinds.CRASH:
+        return ended.code != 0
+    return ended.code == STANDING and f"finding {finding.id} still stands" in ended.output
+
+
 def _printed(ended: Ended) -> str:
     """What a script printed, and of one that died how."""
     died = ended.code < 0 or ended.overdue or "Traceback" in ended.errors
@@ -254,11 +271,6 @@ def _printed(ended: Ended) -> str:
 
 
 def _write(name: str, text: str) -> None:
-    if name == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {name!r}: {error.strerror}") from None
-    print(f"written: {name}", file=sys.stderr)  # noqa: T201
+    write_text(Path(name), text.removesuffix("\n"))
+    if Path(name) != STANDARD_OUTPUT:
+        print(f"written: {printable(name)}", file=sys.stderr)  # noqa: T201

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
-from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.files import PAGE, STANDARD_OUTPUT, check_file, check_own, write_text
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.results import RunResult
 
-_PAGE = "report.html"
-
 
 def report_command(options: argparse.Namespace) -> int:
     """``lossfuzz report``: returns 0.
@@ -35,9 +33,11 @@ def report_command(options: argparse.Namespace) -> int:
         UsageError: the folder or the file of costs cannot be read, nothing was measured, a file
             cannot be written, or a library that is needed is not installed.
     """
+    _check_files(options)
     result = _measured(read(options.folder, with_findings=True), options.folder)
     costs = _costs(options.memory) if options.memory is not None else []
     console = wide_console(stderr=options.markdown == STANDARD_OUTPUT)
+    written = _write(result, costs, options)
     if options.quiet:
         console.print(Text(tables.verdict(result), style="bold"))
     elif not _named(options):
@@ -46,10 +46,23 @@ def report_command(options: argparse.Namespace) -> int:
             console.print(Text(line))
     if result.progress:
         console.print(Text(f"Not finished: {result.progress}.", style="bold yellow"))
-    written = _write(result, costs, options)
     if written:
         console.print(Text("written: " + ", ".join(map(str, written))))
     return 0
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """See that what is to be written can be, and overwrites nothing of others unasked."""
+    check_file(options.html)
+    check_file(options.markdown)
+    if not _named(options):
+        check_own(_folder(options), PAGE)
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Where the page goes unless the options name another place."""
+    given: Path = options.folder
+    return given if given.is_dir() else given.parent
 
 
 def _named(options: argparse.Namespace) -> bool:
@@ -61,8 +74,16 @@ def _measured(result: RunResult, folder: Path) -> RunResult:
     """Without the cells that the campaign has not come to yet, which look sound.
 
     Raises:
-        UsageError: it has come to none.
+        UsageError: it has come to none, or a finding is of a cell that it has not.
     """
+    cells = {one.cell.name for one in result.cells}
+    for finding in (*result.worst, *(cause.finding for cause in result.causes)):
+        if finding.cell_name not in cells:
+            raise UsageError(
+                f"{str(folder)!r} cannot be read here (finding {finding.id} is of "
+                f"{finding.cell_name!r}, which is no cell of it); it may be damaged or come from "
+                "another version"
+            )
     known = [one for one in result.cells if one.unavailable is not None or one.summary.rows]
     if not known:
         told = f": {result.progress}" if result.progress else ""
@@ -92,8 +113,7 @@ def _write(
     written: list[Path] = []
     page = options.html
     if not _named(options):
-        folder = options.folder if options.folder.is_dir() else options.folder.parent
-        page = folder / _PAGE
+        page = _folder(options) / PAGE
     if page is not None:
         write_text(page, html.render(result, memory=costs))
         written.append(page)

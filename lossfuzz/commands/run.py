@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from lossfuzz.audit import AuditError
 from lossfuzz.commands import campaign
@@ -13,20 +14,28 @@ from lossfuzz.commands.choices import (
     chosen,
     chosen_paths,
     family,
-    make_writable,
     shape_group,
     split,
 )
-from lossfuzz.commands.console import told_progress, wide_console
-from lossfuzz.commands.files import STANDARD_OUTPUT, write_text
+from lossfuzz.commands.console import tell_error, told_progress, wide_console
+from lossfuzz.commands.files import (
+    PAGE,
+    RESULTS,
+    STANDARD_OUTPUT,
+    TIMINGS,
+    check_file,
+    make_writable,
+    write_text,
+)
 from lossfuzz.commands.signals import ended_by_signals
-from lossfuzz.errors import UsageError
+from lossfuzz.errors import AUDIT_FAILED, UsageError
 from lossfuzz.fitting import RefusedLossError
 from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.modes import MODES, mode_named
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
+from lossfuzz.quantities import check_fits
 from lossfuzz.record import text_of
 from lossfuzz.reports import assertion, html, markdown, tables, terminal
 from lossfuzz.reports.notes import not_judged
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.results import CellResult, RunResult
 
-AUDIT_FAILED = 3
+__all__ = ["AUDIT_FAILED", "run_command", "show_and_write", "write"]
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -52,19 +61,16 @@ def run_command(options: argparse.Namespace) -> int:
     plan = _plan(options)
     if options.fail_above is not None and not 0 <= options.fail_above <= 1:
         raise UsageError(f"--fail-above expects a share from 0 to 1, got {options.fail_above:g}")
-    if options.logical_cpus < 1:
-        raise UsageError(f"--logical-cpus expects 1 or more, got {options.logical_cpus}")
     if options.python and options.workers is None:
         options.workers = 1
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers expects 1 or more, got {options.workers}")
     if options.python and any(path.own for path in plan.paths):
         raise UsageError(
             "--python runs no losses of your own: another interpreter runs lossfuzz's own paths "
             "alone; leave out --python or --loss"
         )
-    existed = options.out.exists()
+    existed = _exists(options.out)
     make_writable(options.out)
+    check_file(options.markdown)
     with ended_by_signals() as ending:
         try:
             if options.workers is None:
@@ -77,9 +83,16 @@ def run_command(options: argparse.Namespace) -> int:
                     options.out.rmdir()
             raise UsageError(str(error)) from None
         except AuditError as error:
-            print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+            tell_error("audit", str(error))
             return AUDIT_FAILED
         return show_and_write(result, options, ending.code)
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except (OSError, ValueError):  # a name that no folder can have
+        return True
 
 
 def show_and_write(
@@ -99,12 +112,12 @@ def show_and_write(
         write_text(markdown_file, markdown.render(result))
         written += [markdown_file] if markdown_file != STANDARD_OUTPUT else []
     if options.quiet:
-        console.print(tables.verdict(result), highlight=False)
+        console.print(Text(tables.verdict(result)))
     else:
         terminal.show(result, console)
     for note in result.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
+        console.print(Text(f"note: {note}"))
+    console.print(Text("written: " + ", ".join(map(str, written))))
     if result.interrupted:
         console.print("interrupted: the figures are of what was measured until then")
         return interrupted_code
@@ -118,6 +131,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     formats = chosen(options.formats, training_format, TRAINING_FORMATS)
     shapes = chosen(options.shapes, shape_group, (DEFAULT_SHAPES,))
     try:
+        for group in shapes:
+            for shape in group:
+                check_fits(shape)
         return Plan(
             paths=tuple(chosen_paths(options)),
             formats=tuple(dict.fromkeys(formats)),
@@ -153,7 +169,7 @@ def _run_with_progress(plan: Plan, options: argparse.Namespace) -> RunResult:
 
 def write(result: RunResult, folder: Path) -> list[Path]:
     """Write results, times and page; returns the files."""
-    page = folder / "report.html"
+    page = folder / PAGE
     written = _write_data(result, folder)
     write_text(page, html.render(result))
     return [*written, page]
@@ -162,8 +178,8 @@ def write(result: RunResult, folder: Path) -> list[Path]:
 def _write_data(result: RunResult, folder: Path) -> list[Path]:
     """Write results and times, which is all that a report is made of."""
     texts = {
-        "results.json": text_of(result.to_json()),
-        "timings.json": text_of(result.seconds, indent=1),
+        RESULTS: text_of(result.to_json()),
+        TIMINGS: text_of(result.seconds, indent=1),
     }
     written = []
     for name, text in texts.items():

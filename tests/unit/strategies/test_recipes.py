@@ -1,3 +1,7 @@
+import math
+import time
+
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import find, given, settings
@@ -9,9 +13,17 @@ from lossfuzz.harness.formats import (
     TRAINING_FORMATS,
     format_named,
 )
+from lossfuzz.plan import Plan
 from lossfuzz.strategies.cases import cases, labels, logits, recipes
 from lossfuzz.strategies.families import FAMILIES, family_named
-from lossfuzz.strategies.recipes import DEFAULT_SHAPES, SHAPES, Recipe, expand, planned_recipes
+from lossfuzz.strategies.recipes import (
+    DEFAULT_SHAPES,
+    SHAPES,
+    Recipe,
+    expand,
+    planned_count,
+    planned_recipes,
+)
 from lossfuzz.strategies.sizes import margin_thresholds
 
 small = tuple(shape for shape in SHAPES if shape[-1] < 2000)
@@ -205,3 +217,33 @@ def test_impossible_options_are_refused():
         labels(0)
     with pytest.raises(ValueError, match="1 <= min_classes <= max_classes"):
         find(logits(BINARY16, min_classes=4, max_classes=2), lambda _: True)
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(st.sampled_from([(1, 2), (7, 3), (2, 4, 5), (512, 10)]), min_size=1, max_size=4),
+    st.integers(1, 3000),
+    st.integers(0, 40),
+)
+def test_a_plan_is_counted_without_drawing_and_begun_anywhere(families, shapes, rows, first):
+    families = tuple(FAMILIES)[:families]
+    drawn = [
+        *planned_recipes(families=families, fmt=BINARY16, shapes=shapes, rows=rows, seed=3),
+    ]
+    assert planned_count(families, shapes, rows) == len(drawn)
+    later = planned_recipes(
+        families=families, fmt=BINARY16, shapes=shapes, rows=rows, seed=3, first=first
+    )
+    assert [*later] == drawn[first:]
+    # as it was counted before: a batch for as long as rows are missing
+    counts = [math.prod(one.shape[:-1]) for one in drawn]
+    assert sum(counts[:-1]) < rows <= sum(counts)
+
+
+def test_a_plan_of_any_size_is_counted_at_once():
+    plan = Plan(rows=10**12)
+    started = time.perf_counter()
+    assert plan.batches() == len(plan.formats) * plan.recipes_per_format()
+    assert plan.recipes_per_format() > 10**9
+    assert next(plan.recipes(BINARY16, first=10**9)).family in FAMILIES
+    assert time.perf_counter() - started < 1
