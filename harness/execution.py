@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from lossfuzz.harness.paths.own_call import FLOATING, LossError
 from lossfuzz.harness.user_code import OverdueError, UserCode, UserCodeError, kind_of, line_of
 
@@ -208,6 +210,7 @@ def check_gradient(gradient: NDArray[Any], logits: NDArray[Any], name: str) -> N
     Raises:
         UnavailableError: it has not the logits' shape, or holds no floating-point numbers.
     """
+    gradient = np.asarray(gradient)  # a string comes as bytes
     if gradient.shape != logits.shape:
         raise UnavailableError(
             f"{name}: the gradient has shape {list(gradient.shape)}, expected the logits' own, "

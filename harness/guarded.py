@@ -6,10 +6,12 @@ policy or turn warnings into errors. What is measured next must not depend on th
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import decimal
 import gc
 import os
+import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -20,7 +22,9 @@ from lossfuzz.harness.settings import settings
 from lossfuzz.harness.streams import Streams
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import ModuleType, TracebackType
+
+    from lossfuzz.harness.settings import Changed
 
 USUAL_ERRORS = {
     "divide": "warn",
@@ -32,40 +36,46 @@ USUAL_ERRORS = {
 """`numpy.errstate` for what is computed here: a user may have made NumPy raise before."""
 
 _errstate = np.errstate  # what a user's code puts into its place does not count
-_NUMPY = vars(np)
 
 
 class _Names:
-    """NumPy's names as they were when a user's code was last called."""
+    """A module's names as they were when a user's code was last called."""
 
-    def __init__(self) -> None:
-        self._kept = dict(_NUMPY)
+    def __init__(self, module: ModuleType) -> None:
+        self._names = vars(module)
+        self._kept = dict(self._names)
 
     def keep(self) -> None:
-        """Take NumPy as it is now: what was changed between two calls was meant so."""
-        if self._kept != _NUMPY:
-            self._kept = dict(_NUMPY)
+        """Take the module as it is now: what was changed between two calls was meant so."""
+        if self._kept != self._names:
+            self._kept = dict(self._names)
 
     def restore(self) -> None:
-        """Take back what was put into the place of NumPy's own; what is new may stay."""
-        if self._kept == _NUMPY:
-            return
-        for name, value in self._kept.items():
-            if _NUMPY.get(name, self) is not value:
-                _NUMPY[name] = value
+        """Take back what was put into the place of the module's own; what is new may stay."""
+        if self._kept != self._names:
+            self._names.update(self._kept)
 
 
-_NAMES = _Names()
+_MODULES = (_Names(builtins), _Names(np))
 
 
 class Guarded:
     """``with Guarded():`` around a call of a user's code; one use each, and they may be nested.
 
-    Kept are NumPy's error state, its print options and its names; the context of `decimal`; the
-    working folder; the standard streams and their descriptors; Keras's and tf_keras's policy,
-    float type and epsilon; whether ``tf.function`` runs eagerly; the warnings' filters; the
-    recursion limit; and whether garbage is collected. Signal handlers `Interruption` keeps.
+    Kept are NumPy's error state and print options; its names and those of Python's builtins; the
+    context of `decimal`; the working folder; the standard streams and their descriptors; Keras's
+    and tf_keras's policy, float type and epsilon; whether ``tf.function`` runs eagerly; the
+    warnings' filters; the recursion limit; which signals are blocked; and whether garbage is
+    collected. Signal handlers `Interruption` keeps.
+
+    Attributes:
+        changed: which settings of libraries the code changed, and to what; known after it.
     """
+
+    def __init__(self, theirs: Changed = ()) -> None:
+        """For code that is to find some settings as it, or its module, has set them before."""
+        self._theirs = theirs
+        self.changed: Changed = ()
 
     def __enter__(self) -> None:
         """Keep the state."""
@@ -73,7 +83,8 @@ class Guarded:
         self._errors.__enter__()
         self._decimals = decimal.getcontext()
         decimal.setcontext(self._decimals.copy())
-        _NAMES.keep()
+        for module in _MODULES:
+            module.keep()
         self._printing = np.get_printoptions()
         self._folder = _folder()
         self._streams = Streams()
@@ -82,7 +93,10 @@ class Guarded:
         self._showwarning = warnings.showwarning
         self._recursion = sys.getrecursionlimit()
         self._collects = gc.isenabled()
+        self._blocked = _mask(signal.SIG_BLOCK, ())
         self._settings = [(one, one.read()) for one in settings()]
+        for setting, value in self._theirs:
+            setting.write(value)
 
     def __exit__(
         self,
@@ -91,7 +105,8 @@ class Guarded:
         trace: TracebackType | None,
     ) -> None:
         """Restore it; what cannot be restored does not hide how the code ended."""
-        _NAMES.restore()
+        for module in _MODULES:
+            module.restore()
         self._errors.__exit__(kind, error, trace)
         decimal.setcontext(self._decimals)
         if np.get_printoptions() != self._printing:
@@ -104,6 +119,8 @@ class Guarded:
         if sys.getrecursionlimit() != self._recursion:
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(self._recursion)
+        if _mask(signal.SIG_BLOCK, ()) != self._blocked:
+            _mask(signal.SIG_SETMASK, self._blocked)
         if gc.isenabled() != self._collects:
             (gc.enable if self._collects else gc.disable)()
         self._restore_settings()
@@ -119,13 +136,15 @@ class Guarded:
 
     def _restore_settings(self) -> None:
         """Set again what was changed; of a library that was just loaded, to what is usual."""
-        for one, before in self._settings:
-            if one.read() != before:
+        usual = {one.name: before for one, before in self._settings}
+        found = [(one, one.read(), usual.get(one.name, one.usual)) for one in settings()]
+        self.changed = tuple((one, now) for one, now, before in found if now != before)
+        for one, now, before in found:
+            if now != before:
                 one.write(before)
-        known = {one.name for one, _ in self._settings}
-        for one in settings():
-            if one.name not in known and one.read() != one.usual:
-                one.write(one.usual)
+
+
+_mask = signal.pthread_sigmask
 
 
 def _folder() -> str:

@@ -30,10 +30,6 @@ _LATER_SECONDS = 0.5
 _NOTED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MARK = "lossfuzz_from_outside"
 
-# What `signal` wraps: its own functions make an enum of every handler, which takes longest here.
-_set: Callable[[int, Any], Any] = getattr(signal.signal, "__wrapped__", signal.signal)
-_get: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
-
 
 def is_from_outside(error: BaseException) -> bool:
     """Whether an exception came to the code that it went through by a signal, or by the clock."""
@@ -66,10 +62,10 @@ class Interruption:
         """Note what signals raise from now on, and let the time run."""
         if self._main:
             for number in _NOTED:
-                handler = self._handlers[number] = _get(number)
+                handler = self._handlers[number] = signal.getsignal(number)
                 if callable(handler):
-                    _set(number, self._noting(handler))
-            self._handlers[signal.SIGALRM] = _get(signal.SIGALRM)
+                    signal.signal(number, self._noting(handler))
+            self._handlers[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
         limit = time_limit()
         if math.isinf(limit.seconds):
             return
@@ -95,7 +91,7 @@ class Interruption:
             self._cancelling.end()
         for number, handler in self._handlers.items():
             if handler is not None:  # one that Python did not set it cannot set again
-                _set(number, handler)
+                signal.signal(number, handler)
         if self._call is not None and not math.isinf(self._theirs):
             left = max(self._theirs - time.monotonic(), _SOON_SECONDS)
             signal.setitimer(signal.ITIMER_REAL, left, self._every)
@@ -118,7 +114,7 @@ class Interruption:
     def _start_timer(self, seconds: float) -> None:
         """Have SIGALRM come; a timer that somebody else has set goes off when it is due, too."""
         self._due = time.monotonic() + seconds
-        _set(signal.SIGALRM, self._alarm)
+        signal.signal(signal.SIGALRM, self._alarm)
         left, self._every = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
         if left:
             self._theirs = time.monotonic() + left

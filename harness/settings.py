@@ -31,6 +31,29 @@ class Setting:
     usual: Any
 
 
+Changed = tuple[tuple[Setting, Any], ...]
+"""Settings with the values that they were given."""
+
+_AT_IMPORT: dict[str, Changed] = {}
+_OURS = ("tensorflow run_functions_eagerly",)
+"""What says in which mode a cell runs is never a user's."""
+
+
+def keep_settings(module: str, changed: Changed) -> None:
+    """Let the functions of a user's module find what it set when it was imported.
+
+    A loss that uses Keras's epsilon is to be judged with the one that its module has set.
+    """
+    theirs = tuple((one, value) for one, value in changed if one.name not in _OURS)
+    if theirs:
+        _AT_IMPORT[module] = theirs
+
+
+def settings_for(name: str) -> Changed:
+    """What the module of a function ``module:name`` set when it was imported."""
+    return _AT_IMPORT.get(name.partition(":")[0], ())
+
+
 def settings() -> tuple[Setting, ...]:
     """The settings of what is loaded; nothing is loaded for it."""
     modules = [sys.modules.get(name) for name in _LOADED]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.harness.guarded import Guarded
 from lossfuzz.harness.interruption import Interruption
+from lossfuzz.harness.settings import Changed, settings_for
 from lossfuzz.harness.time_limit import OutOfTimeError, time_limit
 
 if TYPE_CHECKING:
@@ -35,8 +36,13 @@ class UserCode:
     def __init__(self, name: str) -> None:
         """For a function of that name."""
         self._name = name
-        self._guarded = Guarded()
+        self._guarded = Guarded(settings_for(name))
         self._interruption = Interruption(name)
+
+    @property
+    def changed(self) -> Changed:
+        """Which settings of libraries it changed, to what; known after it."""
+        return self._guarded.changed
 
     def __enter__(self) -> None:
         """Keep our own state, then let the time run.

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import Observed, TimedOutError, UnavailableError
+from lossfuzz.harness.execution import (
+    Observed,
+    TimedOutError,
+    UnavailableError,
+    check_gradient,
+)
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.paths.training import dtype_policy
@@ -67,8 +72,12 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
                 warnings.simplefilter("ignore")  # it was told when the path itself was run
                 exec(compile(code, file, "exec"), names)  # noqa: S102 - our own text
             loss, gradient, logits = (_array(names[one]) for one in _RESULTS)
+            if path.own:
+                check_gradient(gradient, logits, name)
         except OverdueError as error:
             raise TimedOutError(str(error)) from None
+        except UnavailableError:
+            raise
         except Exception as error:
             told = f"{kind_of(error)}: {line_of(error)}"
             raise UnavailableError(told[:300]) from error

@@ -176,7 +176,7 @@ def _described(losses: Any) -> str:
     if inspect.iscoroutine(losses):
         losses.close()  # else Python warns that nobody awaited it
         return "a coroutine, since it is an async function"
-    if inspect.isgenerator(losses):
+    if inspect.isgenerator(losses) or inspect.isasyncgen(losses):
         return "a generator, since it yields"
     kind = type(losses).__name__
     return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
