@@ -7,8 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from lossfuzz.harness.paths.own_call import FLOATING, LossError
+from lossfuzz.harness.user_code import OverdueError, UserCode, UserCodeError, kind_of, line_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -32,8 +38,15 @@ class Observed:
     seconds: float
 
 
+_MOST_TOLD = 300
+
+
 class UnavailableError(RuntimeError):
     """The installed versions cannot run this cell; the message says why."""
+
+
+class TimedOutError(UnavailableError):
+    """A user's loss took longer than one call of it may take."""
 
 
 class Runner(Protocol):
@@ -80,50 +93,134 @@ class CellRunner:
         """
         start = time.perf_counter()
         with self._tf.device(self.cell.device):
-            loss, gradient = run_path(self._step, logits, targets)
+            loss, gradient = run_path(self._step, logits, targets, name=own_name(self.cell))
         seconds = time.perf_counter() - start
         classes = logits.shape[-1]
+        if self.cell.path.own:
+            check_gradient(gradient, logits, own_name(self.cell))
         return Observed(
             loss=loss.reshape(-1), gradient=gradient.reshape(-1, classes), seconds=seconds
         )
 
 
+def own_name(cell: Cell) -> str:
+    """The name of the user's function that a cell calls; empty if the path is one of ours."""
+    return cell.path.name.partition(" as ")[0] if cell.path.own else ""
+
+
 def run_path(
-    step: Callable[..., Any], logits: NDArray[Any], labels: NDArray[Any]
+    step: Callable[..., Any], logits: NDArray[Any], labels: NDArray[Any], *, name: str = ""
 ) -> tuple[NDArray[Any], ...]:
     """Run a step of a path on arrays, and wait for its results as arrays.
 
+    Args:
+        step: of tensors.
+        logits: its first argument.
+        labels: its second one.
+        name: of the user's function that it calls, if it does.
+
     Raises:
         UnavailableError: the path refused; TensorFlow's first line says why.
+        TimedOutError: the user's function took too long.
     """
     import tensorflow as tf
 
     inputs = tf.constant(logits), tf.constant(labels)
-    with _refusals():
+    with refusals(name):
         return tuple(result.numpy() for result in tf.nest.flatten(step(*inputs)))
 
 
 def trace(
-    step: Callable[..., Any], mode: str, logits: NDArray[Any], targets: NDArray[Any]
+    step: Callable[..., Any],
+    mode: str,
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    name: str = "",
 ) -> None:
     """Trace a step of a path for such arrays without running it, in graph or XLA.
 
     Raises:
         UnavailableError: the path refused to be traced.
+        TimedOutError: the user's function took too long.
     """
     import tensorflow as tf
 
-    with _refusals():
+    with refusals(name):
         compiled(step, mode).get_concrete_function(tf.constant(logits), tf.constant(targets))
 
 
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn whatever a path raises into one line."""
-    try:
-        yield
-    except Exception as error:
-        raise UnavailableError(f"{type(error).__name__}: {_line(error)}"[:300]) from error
+class refusals:  # noqa: N801 - it is used as a function
+    """``with refusals(name):`` turns whatever a path raises into one line.
+
+    Of a path that calls a user's function the line has its name, and the function gets through
+    the door that `UserCode` is. This is no generator, into which `GeneratorExit` cannot be thrown.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+        self._door = UserCode(name) if name else contextlib.nullcontext()
+
+    def __enter__(self) -> None:
+        """Open the door, if it is a user's function.
+
+        Raises:
+            TimedOutError: the user's function took too long before.
+        """
+        try:
+            self._door.__enter__()
+        except OverdueError as overdue:
+            raise TimedOutError(str(overdue)) from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Turn an error into a refusal.
+
+        Raises:
+            UnavailableError: the path refused.
+            TimedOutError: the user's function took too long.
+        """
+        try:
+            self._door.__exit__(kind, error, trace)
+        except OverdueError as overdue:
+            raise TimedOutError(str(overdue)) from error
+        except UserCodeError as other:
+            raise UnavailableError(str(other)[:_MOST_TOLD]) from error
+        if isinstance(error, Exception):
+            raise UnavailableError(self._told(error)[:_MOST_TOLD]) from error
+
+    def _told(self, error: Exception) -> str:
+        kind, line = kind_of(error), _line(error)
+        if not self._name:
+            return f"{kind}: {line}"
+        if isinstance(error, LossError):
+            return line
+        if isinstance(error, UnavailableError):
+            return f"{self._name}: {line}"
+        return f"{self._name} raised {kind}: {line}"
+
+
+def check_gradient(gradient: NDArray[Any], logits: NDArray[Any], name: str) -> None:
+    """See that a gradient is one of these logits; TensorFlow asks nothing of a custom one.
+
+    Raises:
+        UnavailableError: it has not the logits' shape, or holds no floating-point numbers.
+    """
+    gradient = np.asarray(gradient)  # a string comes as bytes
+    if gradient.shape != logits.shape:
+        raise UnavailableError(
+            f"{name}: the gradient has shape {list(gradient.shape)}, expected the logits' own, "
+            f"{list(logits.shape)} (does tf.custom_gradient return it so?)"
+        )
+    if gradient.dtype.name not in FLOATING:
+        raise UnavailableError(
+            f"{name}: the gradient has dtype {gradient.dtype.name}, expected a floating one, such "
+            f"as the logits' own, {logits.dtype.name} (does tf.custom_gradient return it so?)"
+        )
 
 
 def _line(error: Exception) -> str:
@@ -131,13 +228,12 @@ def _line(error: Exception) -> str:
 
     Of one inside a graph it stands before that of the node, behind where the node was made.
     """
+    first = line_of(error)
+    if not first.startswith("Graph execution error"):
+        return first
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    if not lines:
-        return "no message"
-    if lines[0].startswith("Graph execution error"):
-        nodes = [place for place, line in enumerate(lines) if line.startswith("[[{{node")]
-        return lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1]
-    return lines[0]
+    nodes = [place for place, line in enumerate(lines) if line.startswith("[[{{node")]
+    return lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1]
 
 
 def training_step(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.execution import TimedOutError, UnavailableError
 from lossfuzz.harness.findings import (
     DEFECT,
     INACCURACY,
     NON_FINITE_GRADIENT,
     NON_FINITE_LOSS,
     REFUSAL,
+    TIMEOUT,
     Finding,
 )
 from lossfuzz.harness.formula.kinks import loss_at_a_kink
@@ -115,12 +116,19 @@ def origin_of(cell: Cell, prepared: Prepared, row: int) -> dict[str, Any]:
 
 
 def refusal_of(runner: Runner, prepared: Prepared, error: Exception) -> Finding:
-    """The record of a refused batch: of a row that is refused alone, if there is one."""
-    row = 0 if prepared.loss.reduction else _refused_row(runner, prepared)
+    """The record of a refused batch: of a row that is refused alone, if there is one.
+
+    Of one that took too long, which is not run again, no row is looked for: it is the batch's.
+    """
+    overdue = isinstance(error, TimedOutError)
+    row = 0 if overdue or prepared.loss.reduction else _refused_row(runner, prepared)
     exact = _at(prepared.reference.loss, row)
+    origin = origin_of(runner.cell, prepared, row)
+    if overdue:
+        origin["batch_rows"] = len(prepared.rows)
     return Finding(
-        **origin_of(runner.cell, prepared, row),
-        kind=REFUSAL,
+        **origin,
+        kind=TIMEOUT if overdue else REFUSAL,
         tier=DEFECT,
         loss_dtype="",
         observed_loss=math.nan,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.execution import UnavailableError, own_name, refusals
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.targets import Targets, targets_of
 
@@ -66,10 +66,11 @@ def may_not_end(runner: CellRunner, shape: tuple[int, ...]) -> bool:
         return cell.path.call(given, beside, cell.format)
 
     try:
-        traced = tf.function(forward, autograph=False).get_concrete_function(
-            tf.constant(logits), tf.constant(fed)
-        )
-    except Exception:  # noqa: BLE001 - whatever a user's loss raises
+        with refusals(own_name(cell)):
+            traced = tf.function(forward, autograph=False).get_concrete_function(
+                tf.constant(logits), tf.constant(fed)
+            )
+    except UnavailableError:
         return True
     graph = traced.graph.as_graph_def()
     nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]

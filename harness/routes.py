@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import run_path, trace
+from lossfuzz.harness.execution import own_name, run_path, trace
 from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.subjects.server import Recording
 
@@ -114,9 +114,9 @@ def route_of(
         if cell.path.traces is not None:
             run_path(functools.partial(_trained, cell, traced), logits, targets)
         elif cell.mode == "eager":
-            run_path(forward, logits, targets)
+            run_path(forward, logits, targets, name=own_name(cell))
         else:
-            trace(forward, cell.mode, logits, targets)
+            trace(forward, cell.mode, logits, targets, name=own_name(cell))
     return route_from(recording.between(*traced[0]), recording.executed())
 
 

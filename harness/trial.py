@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import UnavailableError
+from lossfuzz.harness.execution import TimedOutError, UnavailableError
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import Targets, targets_of
 from lossfuzz.harness.reference.enclosure import Enclosure
@@ -132,8 +132,8 @@ class Trial:
 
 def told_with_shape(error: UnavailableError, cell: Cell, shape: tuple[int, ...]) -> str:
     """What a cell said of a batch, and what it was given, if it did not say that itself."""
-    told = str(error).removeprefix("LossError: ").removeprefix("UnavailableError: ")
-    if "(given " in told or not cell.path.own:
+    told = str(error)
+    if "(given " in told or not cell.path.own or isinstance(error, TimedOutError):
         return told
     return f"{told} (given logits {cell.format.dtype_name} {list(shape)})"
 

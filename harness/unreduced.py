@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import UnavailableError, compiled, run_path
+from lossfuzz.harness.execution import UnavailableError, compiled, own_name, run_path
 from lossfuzz.harness.paths.own import loss_of
 from lossfuzz.harness.paths.own_call import raw_call
 from lossfuzz.harness.paths.signature import signature_of
@@ -59,5 +59,5 @@ def raw_losses(trial: Trial, logits: NDArray[Any], fed: NDArray[Any]) -> NDArray
         return tf.convert_to_tensor(call(some, given, cell.format))
 
     with tf.device(cell.device):
-        (losses,) = run_path(compiled(step, cell.mode), logits, fed)
+        (losses,) = run_path(compiled(step, cell.mode), logits, fed, name=own_name(cell))
     return losses.astype(np.float64)

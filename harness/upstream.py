@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.execution import compiled, run_path, training_step
+from lossfuzz.harness.execution import (
+    check_gradient,
+    compiled,
+    own_name,
+    run_path,
+    training_step,
+)
 from lossfuzz.harness.findings import DEFECT, UPSTREAM_IGNORED, Finding
 from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.outcome import outcome_of
@@ -92,8 +98,10 @@ def _finding(plain: Outcome, runner: CellRunner, factors: NDArray[np.float64]) -
     prepared, reduced = plain.prepared, plain.prepared.loss.reduction is not None
     above = tuple(factors[: 1 if reduced else None].tolist())
     step = compiled(training_step(runner.cell, above), runner.cell.mode)
-    found = run_path(step, prepared.logits, prepared.fed)[1].astype(np.float64)
-    gradient = found.reshape(prepared.rows.shape)
+    given, name = (prepared.logits, prepared.fed), own_name(runner.cell)
+    found = run_path(step, *given, name=name)[1]
+    check_gradient(found, prepared.logits, name)
+    gradient = found.astype(np.float64).reshape(prepared.rows.shape)
     conditions = prepared.conditions
     expected = plain.observed.gradient.astype(np.float64) * factors[:, None]
     with np.errstate(invalid="ignore"):

@@ -113,9 +113,26 @@ def seconds_of(given: Any) -> float | None:
         TypeError: it is no number.
         ValueError: it is not above 0, or is not finite.
     """
-    if given is None:
-        return None
-    told = f"expected seconds as a number above 0 such as 30, got {_shown(given)}"
+    return None if given is None else _seconds(given, "seconds")
+
+
+def time_limit_of(given: Any, budget: float | None, usual: float) -> float:
+    """The seconds that one call of a user's code may take.
+
+    Args:
+        given: what the user said; None for the usual time, or the whole budget if that is more.
+        budget: in seconds, of all calls; None for none.
+        usual: in seconds.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not above 0, or is not finite.
+    """
+    return max(usual, budget or 0.0) if given is None else _seconds(given, "a time limit")
+
+
+def _seconds(given: Any, what: str) -> float:
+    told = f"expected {what} as a number above 0 such as 30, got {_shown(given)}"
     if isinstance(given, str | bytes | bool):
         raise TypeError(told)
     try:

@@ -8,6 +8,8 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lossfuzz.arguments import (
     device_of,
     families_of,
@@ -17,16 +19,19 @@ from lossfuzz.arguments import (
     seconds_of,
     seed_of,
     shapes_of,
+    time_limit_of,
 )
 from lossfuzz.audit import audit_findings
 from lossfuzz.confirming import made_small
 from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.findings import DEFECT, KINDS, Finding
+from lossfuzz.harness.findings import DEFECT, KINDS, TIMEOUT, Finding
+from lossfuzz.harness.guarded import USUAL_ERRORS
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings
+from lossfuzz.harness.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.harness.trial import NOT_DETERMINISTIC
 from lossfuzz.mathematics import spec_of
 from lossfuzz.measuring import Measuring
@@ -137,6 +142,7 @@ def check(
     families: str | Sequence[str] = tuple(FAMILIES),
     bounds: tuple[float, float] | None = None,
     stop_early: bool = True,
+    time_limit: float | None = None,
 ) -> RunResult:
     """Run a loss on extreme logits and compare it with exact values; returns if it is sound.
 
@@ -167,49 +173,62 @@ def check(
         bounds: the interval that all logits lie in, such as (-1, 1) for cosines; by default any.
         stop_early: whether the first defect ends the check; without, its whole budget is measured
             before it is judged.
+        time_limit: seconds that one call of the loss, or of a formula, may take, tracing and
+            compiling included; by default 300, or the whole budget in seconds if that is more. A
+            call that takes longer is interrupted and the loss refused; a loop in Python is, and a
+            graph's. What TensorFlow cannot cancel, such as a loop that XLA compiled, ends the
+            process after some seconds more, with exit code 124 and one line on standard error.
+            What keeps Python's lock for good, inside a function written in C, is not reached.
+
+    Whatever the loss does, afterwards NumPy's error state, the working folder, the standard
+    streams, Keras's policy and the like are what they were before each of its calls.
 
     Raises:
         LossDefect: it has a defect.
         LossRefusal: it has none where it runs, and a cell cannot be run: it raises, has no
             gradient, returns the wrong shape or dtype, or not the same twice. Or the loss was not
             meant to be called so: it is right with its arguments exchanged, on probabilities, or
-            on other labels; or the loss of a row changes with other rows.
+            on other labels; or the loss of a row changes with other rows. Or a call of it took
+            longer than its time limit.
         LossNotJudged: fewer than 5 % of a cell's rows have an exact value.
         FormulaError: the formula it is held against cannot be evaluated.
         ValueError: an argument is not known; the message lists what is.
         TypeError: an argument is of another kind than it should be, such as a class of losses.
         BackendError: TensorFlow or the device is missing.
     """
-    spec = spec_of(against, reduction)
-    given = None if bounds is None else checked_bounds(bounds)
-    plan = Plan(
-        paths=(own_path(loss, spec, bounds=given),),
-        formats=formats_of(formats),
-        modes=modes_of(modes),
-        families=families_of(families),
-        shapes=_shapes(spec) if shapes is None else shapes_of(shapes),
-        rows=CHECK_ROWS if rows is None and seconds is None else rows_of(rows),
-        seconds=seconds_of(seconds),
-        seed=seed_of(seed),
-        bounds=given,
-    )
-    device = device_of(device)
     __tracebackhide__ = True
-    started = time.perf_counter()
-    tf = start_tensorflow()
-    plan = replace(plan, devices=(device_named(tf, device),))
-    budget_from = time.perf_counter()
-    fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
-    session = _Check(fit, stop_early=stop_early)
-    session.start_budget(budget_from)
-    session.measuring.spend("start", started)
-    if not fit.refusal:
-        session.measure()
-    result = session.result({"versions": versions(), "devices": devices(tf)})
-    for observe in OBSERVERS:
-        observe(result, time.perf_counter() - started)
-    _raise_for(result, session, seed)
-    return result
+    budget = seconds_of(seconds)
+    limit = time_limit_of(time_limit, budget, TIME_LIMIT_SECONDS)
+    with limited(limit), np.errstate(**USUAL_ERRORS):
+        spec = spec_of(against, reduction)
+        given = None if bounds is None else checked_bounds(bounds)
+        plan = Plan(
+            paths=(own_path(loss, spec, bounds=given),),
+            formats=formats_of(formats),
+            modes=modes_of(modes),
+            families=families_of(families),
+            shapes=_shapes(spec) if shapes is None else shapes_of(shapes),
+            rows=CHECK_ROWS if rows is None and seconds is None else rows_of(rows),
+            seconds=budget,
+            seed=seed_of(seed),
+            bounds=given,
+        )
+        device = device_of(device)
+        started = time.perf_counter()
+        tf = start_tensorflow()
+        plan = replace(plan, devices=(device_named(tf, device),))
+        budget_from = time.perf_counter()
+        fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
+        session = _Check(fit, stop_early=stop_early)
+        session.start_budget(budget_from)
+        session.measuring.spend("start", started)
+        if not fit.refusal:
+            session.measure()
+        result = session.result({"versions": versions(), "devices": devices(tf)})
+        for observe in OBSERVERS:
+            observe(result, time.perf_counter() - started)
+        _raise_for(result, session, seed)
+        return result
 
 
 def _raise_for(result: RunResult, session: _Check, seed: int) -> None:
@@ -218,9 +237,11 @@ def _raise_for(result: RunResult, session: _Check, seed: int) -> None:
     cells = session.cells
     unavailable = [one for one in cells if one.unavailable is not None and not one.was_not_tried]
     refused = assertion.refused(unavailable, cells)
+    overdue = "\n".join(session.measuring.overdue.values())
+    refused = overdue or refused
     if session.is_random():
         raise LossRefusal(refused, result)
-    if result.worst and result.worst[0].tier == DEFECT:
+    if result.worst and result.worst[0].tier == DEFECT and result.worst[0].kind != TIMEOUT:
         again = f"lossfuzz.check(…, seed={seed})"
         shown = result.worst[0]
         message = assertion.failure(shown, _others(cells, shown), again, session.told)
@@ -256,11 +277,12 @@ class _Check:
         """Run rounds, a batch of every format each, until a defect or the end of the budget."""
         searches = Searches(self.plan, self.cells)
         for one in rounds_of(self.plan):
-            if self.measuring.is_over():
+            if self.measuring.is_over() or self.measuring.overdue:
                 return
             cells = [cell for cell in self.cells if cell.cell.mode in one.modes]
             self.measuring.find_routes(cells)
-            if all(cell.unavailable is not None for cell in self.cells) or self.is_random():
+            nothing_runs = all(cell.unavailable is not None for cell in self.cells)
+            if nothing_runs or self.is_random() or self.measuring.overdue:
                 return
             if one.number is None:
                 for recipe in one.recipes:
@@ -281,7 +303,7 @@ class _Check:
         for recipe in recipes:
             self.measuring.measure_batch(recipe, self.cells, learn=searches.learn)
             for mutant, cells in searches.mutants(recipe.format, number):
-                if self.measuring.is_over():
+                if self.measuring.is_over() or self.measuring.overdue:
                     return
                 self.measuring.measure_batch(mutant, cells, learn=searches.learn, counted=False)
 
@@ -332,8 +354,8 @@ class _Check:
 
 
 def _telling(finding: Finding) -> int:
-    """Kinds in the order of `KINDS`: what is not finite tells most."""
-    return list(KINDS).index(finding.kind)
+    """Kinds in the order of `KINDS`: what is not finite tells most, and a time limit nothing."""
+    return list(KINDS).index(finding.kind) if finding.kind != TIMEOUT else len(KINDS)
 
 
 def _others(cells: Sequence[CellResult], shown: Finding) -> list[Finding]:

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import Observed, UnavailableError
+from lossfuzz.harness.execution import (
+    Observed,
+    TimedOutError,
+    UnavailableError,
+    check_gradient,
+)
 from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.paths.training import dtype_policy
+from lossfuzz.harness.user_code import OverdueError, UserCode, kind_of, line_of
 from lossfuzz.reports.loss_source import CALLED
 from lossfuzz.reports.snippet import snippet
 
@@ -59,14 +65,22 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     trained = path.trains is not None
     with _as_file(code) as file, contextlib.redirect_stdout(io.StringIO()):
         policy = dtype_policy(path.api, format_named(finding.format)) if trained else _nothing()
+        name = path.name.partition(" as ")[0]
+        door = UserCode(name) if path.own else _nothing()
         try:
-            with policy, warnings.catch_warnings():  # a whole model's script sets it for good
+            with policy, warnings.catch_warnings(), door:  # a model's script sets it for good
                 warnings.simplefilter("ignore")  # it was told when the path itself was run
                 exec(compile(code, file, "exec"), names)  # noqa: S102 - our own text
             loss, gradient, logits = (_array(names[one]) for one in _RESULTS)
+            if path.own:
+                check_gradient(gradient, logits, name)
+        except OverdueError as error:
+            raise TimedOutError(str(error)) from None
+        except UnavailableError:
+            raise
         except Exception as error:
-            message = (str(error).strip() or "no message").splitlines()[0]
-            raise UnavailableError(f"{type(error).__name__}: {message}"[:300]) from error
+            told = f"{kind_of(error)}: {line_of(error)}"
+            raise UnavailableError(told[:300]) from error
     if trained and finding.loss_dtype:
         loss = loss.astype(finding.loss_dtype)  # a number of Python, as training reports it
     classes = logits.shape[-1]

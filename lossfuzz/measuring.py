@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_batch
 from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.execution import CellRunner, UnavailableError
+from lossfuzz.harness.execution import CellRunner, TimedOutError, UnavailableError, own_name
 from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import Outcome, outcome_of
+from lossfuzz.harness.outcome import Outcome, outcome_of, refusal_of
 from lossfuzz.harness.policy import has_policy, may_not_end, policy_of
 from lossfuzz.harness.prepared import Prepared, prepare
 from lossfuzz.harness.results import NOT_REACHED
@@ -56,6 +56,8 @@ class Measuring:
         deadline: of `time.perf_counter`; no cell is run after it.
         without_value: names of a user's mathematics and of a family none of whose rows has an
             exact value; such families are not asked again.
+        overdue: name of a user's function to what is told of its taking too long; it is not
+            called again.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Measuring:
         self.seconds: dict[str, float] = {}
         self.deadline = math.inf
         self.without_value: set[tuple[str, str]] = set()
+        self.overdue: dict[str, str] = {}
         self._asked: dict[tuple[str, str], tuple[int, bool]] = {}
         self._announce = announce or (lambda *_: None)
         self._runners: dict[str, CellRunner | SubjectRunner] = {}
@@ -110,6 +113,7 @@ class Measuring:
                     self._routes[name] = self.route(result.cell)
                     self._try(result)
                 except UnavailableError as error:
+                    self._note_overdue(result.cell, error)
                     self._routes[name] = (
                         told_with_shape(error, result.cell, self._trial_shape)
                         if result.cell.path.own
@@ -182,14 +186,18 @@ class Measuring:
             counted: whether the batch is one of the plan's, so that it counts in the statistics;
                 one of a search adds nothing but findings.
         """
-        batch = expand(recipe)
         cells: dict[str, list[CellResult]] = {}
         losses: dict[str, LossSpec] = {}
         for result in results:
+            if own_name(result.cell) in self.overdue:
+                continue
             if result.cell.format.dtype_name == recipe.format and result.unavailable is None:
                 loss = result.cell.path.loss
                 cells.setdefault(loss.name, []).append(result)
                 losses[loss.name] = loss
+        if not cells:
+            return
+        batch = expand(recipe)
         for name, loss in losses.items():
             if (name, recipe.family) in self.without_value:
                 continue
@@ -285,11 +293,22 @@ class Measuring:
             return None  # it is submitted again in its turn, and refuses then
         return runner
 
+    def _note_overdue(self, cell: Cell, error: UnavailableError) -> None:
+        if isinstance(error, TimedOutError):
+            where = f"{cell.format.dtype_name} {cell.mode}"
+            self.overdue.setdefault(own_name(cell), f"{error} [{where}]")
+
     def _refused(
-        self, result: CellResult, prepared: Prepared, error: Exception, use: _Use
+        self, result: CellResult, prepared: Prepared, error: UnavailableError, use: _Use
     ) -> None:
         runner = self.runner(result)
-        if result.summary.rows or self._runs(runner):
+        self._note_overdue(result.cell, error)
+        if isinstance(error, TimedOutError) and result.summary.rows:
+            if use.counted:
+                rows = len(prepared.row_labels)
+                result.summary.add_refusal(rows, family=prepared.recipe["family"])
+            result.findings[kinds.TIMEOUT, DEFECT] = refusal_of(runner, prepared, error)
+        elif result.summary.rows or self._runs(runner):
             result.refuse(runner, prepared, error, counted=use.counted)
         else:
             result.unavailable = str(error)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
 from lossfuzz.confirming import made_small
@@ -15,7 +17,9 @@ from lossfuzz.fitting import RefusedLossError, fitted
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
+from lossfuzz.harness.guarded import USUAL_ERRORS
 from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
+from lossfuzz.harness.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 from lossfuzz.search import Searches
@@ -50,6 +54,7 @@ def run(
     logical_cpus: int = 1,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    time_limit: float = TIME_LIMIT_SECONDS,
 ) -> RunResult:
     """Carry out a plan in this process; Ctrl-C ends it early, with what was measured until then.
 
@@ -58,6 +63,9 @@ def run(
         logical_cpus: how many CPU devices TensorFlow shall show.
         progress: told of every batch.
         keep: given the results so far, every half minute or so; they say that they are not all.
+        time_limit: seconds that one call of a user's own loss may take. One that takes longer is
+            interrupted, told as a finding or a refusal, and not called again. What cannot be
+            interrupted ends the process, with exit code 124, after `keep` got the results so far.
 
     Raises:
         BackendError: TensorFlow cannot be started, or lacks a device of the plan.
@@ -65,33 +73,28 @@ def run(
         RefusedLossError: an own loss of the plan cannot be measured; shapes other than the
             default ones count as chosen.
     """
-    started = time.perf_counter()
-    tf = start_tensorflow(logical_cpus=logical_cpus)
-    chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
-    fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=chosen[0])
-    if fit.refusal:
-        raise RefusedLossError(fit.refusal)
-    campaign = _Run(
-        replace(fit.plan, devices=tuple(dict.fromkeys(chosen))),
-        progress or (lambda *_: None),
-        keep or (lambda _: None),
-        fit.notes,
-    )
-    campaign.measuring.spend("start", started)
-    interrupted = True
-    try:
-        campaign.start_budget()
-        campaign.measuring.find_routes(campaign.results)
-        campaign.measure_all()
-        campaign.ask_policies()
-        campaign.shrink_findings()
-        campaign.find_cliffs()
-        campaign.audit_findings()
-        interrupted = False
-    except KeyboardInterrupt:
-        pass
-    campaign.measuring.spend("total", started)
-    return campaign.result(interrupted=interrupted)
+    begun: list[_Run] = []
+    with (
+        limited(time_limit, lambda: [one.keep_now() for one in begun]),
+        np.errstate(**USUAL_ERRORS),
+    ):
+        started = time.perf_counter()
+        tf = start_tensorflow(logical_cpus=logical_cpus)
+        chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)
+        fit = fitted(plan, chosen=plan.shapes != DEFAULT_SHAPES, device=chosen[0])
+        if fit.refusal:
+            raise RefusedLossError(fit.refusal)
+        campaign = _Run(
+            replace(fit.plan, devices=tuple(dict.fromkeys(chosen))),
+            progress or (lambda *_: None),
+            keep or (lambda _: None),
+            fit.notes,
+        )
+        begun.append(campaign)
+        campaign.measuring.spend("start", started)
+        interrupted = campaign.carry_out()
+        campaign.measuring.spend("total", started)
+        return campaign.result(interrupted=interrupted)
 
 
 class _Run:
@@ -108,6 +111,24 @@ class _Run:
         self._next_keep = time.perf_counter() + _FIRST_KEEP_SECONDS
         self._shrinking_ends = self._deadline = math.inf
         self._batches, self._total = 0, plan.batches() or 0
+
+    def carry_out(self) -> bool:
+        """Measure, and follow up what that shows; returns whether Ctrl-C ended it early."""
+        try:
+            self.start_budget()
+            self.measuring.find_routes(self.results)
+            self.measure_all()
+            self.ask_policies()
+            self.shrink_findings()
+            self.find_cliffs()
+            self.audit_findings()
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def keep_now(self) -> None:
+        """Hand over what there is, since the process ends."""
+        self._keep(self.result(interrupted=True))
 
     def start_budget(self) -> None:
         """Share the budget in seconds, if that is one: for measuring, shrinking and cliffs."""

@@ -13,6 +13,7 @@ from lossfuzz.harness.formula.rows import RowAlgebra
 from lossfuzz.harness.formula.terms import ClassCountError, FormulaError, Label, Term
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.reference.series import BallArithmetic, UndecidedError
+from lossfuzz.harness.user_code import UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ class UserFunction:
             raise FormulaError(f"unknown target {self.target!r}; known targets: {known}")
         try:
             inspect.signature(self.function).bind(None, None, None)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # one without a signature says so by the latter
             raise FormulaError(
                 f"formula {self.name}: expected a function of three arguments, "
                 f"exact(x, logits, label), but {error}"
@@ -102,9 +103,12 @@ class UserFunction:
 
     def _called(self, x: Algebra, logits: Term, given: Any) -> Term:
         try:
-            result = self.function(x, logits, given)
+            with UserCode(f"formula {self.name}"):
+                result = self.function(x, logits, given)
         except UndecidedError:
             raise
+        except UserCodeError as error:
+            raise FormulaError(str(error)) from error
         except ClassCountError as error:
             raise ClassCountError(f"formula {self.name}: {error}", error.needed) from None
         except FormulaError as error:
@@ -113,10 +117,9 @@ class UserFunction:
             told = _own_words(error)
             if told is not None:
                 raise FormulaError(f"formula {self.name}: {told}") from None
-            line = (str(error).strip() or "no message").splitlines()[0][:200]
             raise FormulaError(
-                f"formula {self.name} raised {type(error).__name__}: {line}; write it with + - * "
-                "/ ** and x's functions, such as x.exp, x.sum and logits[label], alone"
+                f"formula {self.name} raised {kind_of(error)}: {line_of(error)[:200]}; write it "
+                "with + - * / ** and x's functions, such as x.exp, x.sum and logits[label], alone"
             ) from error
         if not isinstance(result, Term) or result.algebra is not x:
             raise FormulaError(

@@ -18,6 +18,9 @@ from lossfuzz.harness.names import Names
 from lossfuzz.harness.paths.own_call import LossError, checked_call
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.signature import signature_of
+from lossfuzz.harness.settings import keep_settings
+from lossfuzz.harness.time_limit import limited_by_default
+from lossfuzz.harness.user_code import UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,15 +133,20 @@ def imported(name: str) -> Loss:
     if not separator or not module or not attributes:
         raise ValueError(f"expected package.module:function, got {name!r}")
     load_quietly()  # most such modules import TensorFlow, whose logs are in the way
+    door = UserCode(module)
     try:
-        found: Any = importlib.import_module(module)
-        for attribute in attributes.split("."):
-            found = getattr(found, attribute)
+        with limited_by_default(), door:
+            found: Any = importlib.import_module(module)
+            for attribute in attributes.split("."):
+                found = getattr(found, attribute)
+    except UserCodeError as error:
+        raise ValueError(f"cannot import {name!r}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a user's module raises when imported
         raise ValueError(
-            f"cannot import {name!r}: {type(error).__name__}: {error} (is its folder on "
+            f"cannot import {name!r}: {kind_of(error)}: {line_of(error)} (is its folder on "
             "PYTHONPATH?)"
         ) from None
+    keep_settings(module, door.changed)
     if not callable(found):
         raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
             f"{name!r} is a {type(found).__name__}, expected a callable"

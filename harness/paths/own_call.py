@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.interruption import is_from_outside
 from lossfuzz.harness.losses.reduced import sample_weights
 from lossfuzz.harness.losses.targets import BY_CLASS
+from lossfuzz.harness.user_code import kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 ONE_FOR_EACH_CLASS = "one loss for each class"
 ONE_AXIS_TOO_MANY = "drop the last axis"
 ONE_FOR_THE_BATCH = "of a mean or a sum over the batch say so"
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+FLOATING = ("float16", "bfloat16", "float32", "float64")
 _IN_USER_CODE = "in user code:"
 _NODE = re.compile(r"\{\{.*?\}\}\s*| \[Op:\w+\].*$")
 """What TensorFlow writes around a message: names of its nodes and operations."""
@@ -80,9 +83,11 @@ def raw_call(
                 # a function of our own that calls it: so objects and partials are converted too
                 converted[:] = [tf.autograph.to_graph(as_given)]
                 return converted[0](*given)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_from_outside(error):
+                raise
             raise LossError(
-                f"{written} raised {_kind(error)}{_place(error, loss)}: {_first_line(error)}"
+                f"{written} raised {kind_of(error)}{_place(error, loss)}: {_first_line(error)}"
                 f"{fed(logits, labels)}"
             ) from error
 
@@ -108,20 +113,14 @@ def _weights(logits: Any, signature: Signature) -> Any:
     return tf.cast(tf.constant(weights), logits.dtype)
 
 
-def _kind(error: BaseException) -> str:
-    """The name of an error's class; AutoGraph makes classes of its own of some."""
-    return type(error).__name__.removesuffix("Wrapper")
-
-
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    if not lines:
-        return "no message"
-    if not lines[0].startswith(_IN_USER_CODE):
-        return _NODE.sub("", lines[0])[:_MOST_SHOWN]
+    first = line_of(error)
+    if not first.startswith(_IN_USER_CODE):
+        return _NODE.sub("", first)[:_MOST_SHOWN]
     metadata = getattr(error, "ag_error_metadata", None)
     cause = str(getattr(metadata, "cause_message", "")).strip().splitlines()
-    return _NODE.sub("", cause[0] if cause else lines[-1]).strip()[:_MOST_SHOWN]
+    last = str(error).strip().splitlines()[-1].strip()
+    return _NODE.sub("", cause[0] if cause else last).strip()[:_MOST_SHOWN]
 
 
 def _place(error: BaseException, loss: Loss) -> str:
@@ -152,11 +151,8 @@ def _checked(losses: Any, logits: Any, labels: Any, against: LossSpec, written: 
     given = fed(logits, labels)
     expected = f"expected losses of shape {list(wanted)} for logits {list(logits.shape)}"
     if not isinstance(losses, tf.Tensor | tf.Variable):
-        raise LossError(
-            f"{written} returned {'None' if losses is None else f'a {type(losses).__name__}'}; "
-            f"{expected} as a tensor{given}"
-        )
-    if losses.dtype.name not in _DTYPES:
+        raise LossError(f"{written} returned {_described(losses)}; {expected} as a tensor{given}")
+    if losses.dtype.name not in FLOATING:
         raise LossError(
             f"{written} returned dtype {losses.dtype.name}; expected a floating one, such as the "
             f"logits' own{given}"
@@ -172,6 +168,18 @@ def _checked(losses: Any, logits: Any, labels: Any, against: LossSpec, written: 
         f"{written} returned shape {list(got)}; {expected}"
         f"{_advice(got, wanted, tuple(logits.shape))}{given}"
     )
+
+
+def _described(losses: Any) -> str:
+    if losses is None:
+        return "None"
+    if inspect.iscoroutine(losses):
+        losses.close()  # else Python warns that nobody awaited it
+        return "a coroutine, since it is an async function"
+    if inspect.isgenerator(losses) or inspect.isasyncgen(losses):
+        return "a generator, since it yields"
+    kind = type(losses).__name__
+    return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
 def _advice(got: tuple[int, ...], wanted: tuple[int, ...], logits: tuple[int, ...]) -> str:

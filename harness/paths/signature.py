@@ -63,7 +63,7 @@ def signature_of(loss: Callable[..., Any], against: LossSpec) -> Signature:
         return Signature(swapped=True, weighted=weighted)
     try:
         signature = inspect.signature(loss)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever an object raises that is asked for its own
         return Signature()
     required = _required(signature)
     if against.target == NONE and required == 1:

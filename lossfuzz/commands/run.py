@@ -164,7 +164,13 @@ def _run_with_progress(plan: Plan, options: argparse.Namespace) -> RunResult:
 
     start = "starting TensorFlow, tracing routes"
     with told_progress(start, "batch", quiet=options.quiet) as progress:
-        return run(plan, logical_cpus=options.logical_cpus, progress=progress, keep=keep)
+        return run(
+            plan,
+            logical_cpus=options.logical_cpus,
+            progress=progress,
+            keep=keep,
+            time_limit=options.time_limit,
+        )
 
 
 def write(result: RunResult, folder: Path) -> list[Path]:
