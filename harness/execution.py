@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -119,11 +120,19 @@ def trace(
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn whatever a path raises into one line."""
+    """Turn whatever a path raises into one line.
+
+    A process that the path forked, and that comes back from it, ends here: it would go on with
+    everything that is done and written once.
+    """
+    process = os.getpid()
     try:
         yield
     except Exception as error:
         raise UnavailableError(f"{type(error).__name__}: {_line(error)}"[:300]) from error
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 def _line(error: Exception) -> str:
