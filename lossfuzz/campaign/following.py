@@ -204,8 +204,8 @@ def _needed(calls: int, paths: int) -> str:
         return ", a while after a call of this path had returned"
     whose = "this path" if paths == 1 else f"{amount(paths, 'path')} in turns"
     return (
-        f"; it takes {amount(calls, 'call')} of {whose} in one process, the last of which does not "
-        "do it alone"
+        f"; it takes {amount(calls, 'call')} of {whose} in one process, the last of which does "
+        "not do it alone"
     )
 
 

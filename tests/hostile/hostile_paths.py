@@ -10,7 +10,6 @@ import signal
 import stat
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
@@ -98,17 +97,6 @@ def _leak(_):
     _hoard.append(bytearray(b"x" * (100 << 20)))
 
 
-def _now_and_then(_):
-    """Abort as the next letter of a file says, at the first call of every process."""
-    if not _calls:
-        file = Path(os.environ["HOSTILE_LETTERS"])
-        letters = file.read_text()
-        file.write_text(letters[1:])
-        _calls.append(1)
-        if letters[:1] == "x":
-            os.abort()
-
-
 def _path(harm: Any, *, always: bool = False) -> LossPath:
     def call(logits: Any, labels: Any, _: Any) -> Any:
         import tensorflow as tf
@@ -142,4 +130,3 @@ SPEAKS = _path(_speak, always=True)
 CRASHES_LATER = _path(_crash_at_the_11th, always=True)
 LEAVES_LATER = _path(_leave_soon, always=True)
 LEAKS_LATER = _path(_leak, always=True)
-NOW_AND_THEN = _path(_now_and_then, always=True)
