@@ -32,6 +32,11 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
         raise BackendError(
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, expected 'tensorflow': unset it"
         )
+    if sys.platform == "linux" and not _knows_its_program():
+        raise BackendError(
+            f"TensorFlow ends every process that cannot read {_PROGRAM}, as this one cannot: "
+            "mount /proc where lossfuzz runs"
+        )
     try:
         with _silenced_stderr():
             import tensorflow as tf
@@ -48,6 +53,17 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
         if theirs:
             _warm_up(tf)
     return tf
+
+
+def _knows_its_program() -> bool:
+    """Whether a process can look up what program it runs, as TensorFlow does when it starts."""
+    try:
+        return bool(os.readlink(_PROGRAM))  # noqa: PTH115 - the link itself, wherever it leads
+    except OSError:
+        return False
+
+
+_PROGRAM = "/proc/self/exe"
 
 
 def _remove_generated() -> None:

@@ -218,8 +218,8 @@ class WorkerProcess:
         self._errors.seek(max(0, self._errors.tell() - 4000))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        return f"the process ended with {how}" + (f": {last.strip()[:200]}" if last else "")
+        last = _telling(lines)
+        return f"the process ended with {how}" + (f": {last[:200]}" if last else "")
 
     def _ended_within(self, seconds: float) -> bool:
         """Whether the process ends so soon; it keeps its number until it is waited for."""
@@ -251,6 +251,13 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _telling(lines: list[str]) -> str:
+    """The line that tells why a process ended: the last one that is none of a C++ stack."""
+    told = [line.strip() for line in lines if not line.lstrip().startswith(("@ ", "***"))]
+    fatal = [line for line in told if "Check failed" in line]
+    return next((line for line in reversed(fatal or told) if line), "")
 
 
 def _signal_name(number: int) -> str:

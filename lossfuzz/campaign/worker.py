@@ -142,7 +142,8 @@ class _Worker:
 
         search_like(search_path)
         self._errors = np.geterr()
-        start_tensorflow(logical_cpus=logical_cpus)
+        tf = start_tensorflow(logical_cpus=logical_cpus)
+        tf.zeros(1).numpy()  # a TensorFlow that dies here by itself is no path's fault
         self._plan = Plan.from_json(plan)
         self._measuring = Measuring(self._announce, pythons, self._plan.shapes)
         return {}
