@@ -139,6 +139,8 @@ class Coordinator:
         if lost.away and lost.timeout:  # it computed exact values all that time
             self._skip(task, lost.reason)
             return
+        if self._ledger.left_out(task).get(place.cell, place.recipe + 1) <= place.recipe:
+            return  # an earlier task has told of the cell meanwhile
         finding = self._following.batch(lost, place) if place.task == task.number else None
         if finding is not None:
             self._ledger.leave_out(place, place.recipe, finding)

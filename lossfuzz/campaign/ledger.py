@@ -57,7 +57,14 @@ class Ledger:
         return found
 
     def leave_out(self, place: Place, at: int, finding: Finding) -> None:
-        """Leave a cell out of a task from a step on, and of the later ones, for a finding."""
+        """Leave a cell out of a task from a step on, and of the later ones, for a finding.
+
+        What a later task of the group told of the cell is forgotten: it was run there only since
+        the tasks are not done in their order.
+        """
+        for later, cells in self._known.items():
+            if later > place.task and (later, place.cell) not in self._written:
+                cells.pop(place.cell, None)
         known = self._known.setdefault(place.task, {})
         known[place.cell] = at, finding.to_json()
         self._written.discard((place.task, place.cell))
