@@ -20,13 +20,20 @@ from pathlib import Path
 LOSSFUZZ = [sys.executable, "-m", "lossfuzz"]
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes that a process started and that still run."""
+def workers_of(pid: int) -> list[int]:
+    """The workers that a coordinator started and that still run."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except OSError:
         return []
-    return [int(child) for child in text.split()]
+    return [int(child) for child in text.split() if b"campaign.worker" in _command_of(child)]
+
+
+def _command_of(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def command(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -59,7 +66,7 @@ def disturb(process: subprocess.Popen[bytes], moments: random.Random, pause: flo
         if process.poll() is not None:
             return "end"
         time.sleep(0.02)
-    victim = moments.choice([process.pid, *children_of(process.pid)])
+    victim = moments.choice([process.pid, *workers_of(process.pid)])
     os.kill(victim, signal.SIGKILL)
     if victim != process.pid:
         return "worker"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.metadata
 import os
@@ -31,6 +32,11 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
         raise BackendError(
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, expected 'tensorflow': unset it"
         )
+    if sys.platform == "linux" and not _knows_its_program():
+        raise BackendError(
+            f"TensorFlow ends every process that cannot read {_PROGRAM}, as this one cannot: "
+            "mount /proc where lossfuzz runs"
+        )
     try:
         with _silenced_stderr():
             import tensorflow as tf
@@ -40,11 +46,39 @@ def start_tensorflow(*, logical_cpus: int = 1) -> Any:
             "pip install 'lossfuzz[tensorflow]', or put tensorflow or tf-nightly beside lossfuzz"
         ) from None
     tf.get_logger().setLevel("ERROR")  # retracing is what measuring many cells does
+    atexit.unregister(_remove_generated)
+    atexit.register(_remove_generated)
     with _silenced_stderr() if theirs else contextlib.nullcontext():
         _configure(tf, logical_cpus)
         if theirs:
             _warm_up(tf)
     return tf
+
+
+def _knows_its_program() -> bool:
+    """Whether a process can look up what program it runs, as TensorFlow does when it starts."""
+    try:
+        return bool(os.readlink(_PROGRAM))  # noqa: PTH115 - the link itself, wherever it leads
+    except OSError:
+        return False
+
+
+_PROGRAM = "/proc/self/exe"
+
+
+def _remove_generated() -> None:
+    """Remove what AutoGraph has written for this process: it leaves the compiled half behind."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_GENERATED):
+            written = (getattr(module, name, None) for name in ("__file__", "__cached__"))
+            for file in filter(None, written):
+                with contextlib.suppress(OSError):
+                    Path(file).unlink(missing_ok=True)
+                    if Path(file).parent.name == "__pycache__":
+                        Path(file).parent.rmdir()  # only where it is empty
+
+
+_GENERATED = "__autograph_generated_file"
 
 
 def load_quietly() -> None:

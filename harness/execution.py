@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -155,11 +156,14 @@ class refusals:  # noqa: N801 - it is used as a function
 
     Of a path that calls a user's function the line has its name, and the function gets through
     the door that `UserCode` is. This is no generator, into which `GeneratorExit` cannot be thrown.
+    A process that the path forked, and that comes back from it, ends here: it would go on with
+    everything that is done and written once.
     """
 
     def __init__(self, name: str = "") -> None:
         self._name = name
         self._door = UserCode(name) if name else contextlib.nullcontext()
+        self._process = os.getpid()
 
     def __enter__(self) -> None:
         """Open the door, if it is a user's function.
@@ -184,6 +188,8 @@ class refusals:  # noqa: N801 - it is used as a function
             UnavailableError: the path refused.
             TimedOutError: the user's function took too long.
         """
+        if os.getpid() != self._process:
+            os._exit(0)
         try:
             self._door.__exit__(kind, error, trace)
         except OverdueError as overdue:

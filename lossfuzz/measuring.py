@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from lossfuzz.strategies.recipes import Batch
 
 Announce = Callable[[str, Recipe | None], None]
-"""Told a cell's name before TensorFlow is called for it, and the recipe of the batch, if any."""
+"""Told a cell's name before TensorFlow is called for it, and the recipe of the batch, if any.
+
+An empty name says that the call has returned, and that what follows is no path's.
+"""
 
 _ENOUGH_ASKED = 64
 """Rows of a family that are asked for their exact values before it is given up."""
@@ -126,6 +129,7 @@ class Measuring:
                 result.route = found
                 if name in self._upstream:
                     result.findings[kinds.UPSTREAM_IGNORED, DEFECT] = self._upstream[name]
+        self._announce("", None)
         self.spend("routes", started)
 
     def is_over(self) -> bool:
@@ -243,6 +247,7 @@ class Measuring:
         """Run a batch through the cells of one loss, all modes of a path side by side."""
         outcomes: list[tuple[CellResult, Outcome]] = []
         for result, observed in self._observed(prepared, cells, use):
+            self._announce("", None)
             if observed is not None:
                 started = time.perf_counter()
                 outcome = outcome_of(self.runner(result), prepared, observed)
@@ -322,6 +327,7 @@ class Measuring:
             self._announce(result.cell.name, None)
             if not may_not_end(runner, shape):
                 result.policy = policy_of(runner, shape)
+            self._announce("", None)
         self.spend("policy", started)
 
     def _runs(self, runner: Runner) -> bool:

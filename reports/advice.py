@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.harness.cliffs import first_defect
 from lossfuzz.harness.findings import DEFECT, GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import margin_text
-from lossfuzz.reports.tables import share, verdict_of
+from lossfuzz.reports.tables import ended, share, verdict_of
 from lossfuzz.reports.words import amount, listing
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ def _worst_figure(defective: Sequence[CellResult]) -> str:
     margins = [(cliff.margin, margin_text(cliff, fmt)) for cliff, fmt in lost if cliff is not None]
     if margins:
         return f"gradient lost from margin {min(margins)[1]} on{designed}"
+    ends = list(dict.fromkeys(filter(None, map(ended, defective))))
+    if ends:
+        return _joined(ends)
     kind, rate = max(
         ((kind, one.summary.rate(kind)) for one in defective for kind in one.summary.defects),
         key=lambda pair: pair[1],

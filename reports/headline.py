@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def headline(result: RunResult) -> list[str]:
     """How the losses fare, and how the formats do, a sentence each."""
     measured = [one for one in result.cells if one.unavailable is None and one.summary.judged]
+    ends = tables.ended_cells([one for one in result.cells if one.unavailable is None])
     if not measured:
-        return ["Nothing was measured."]
+        return [f"{ends}, and nothing was measured." if ends else "Nothing was measured."]
     losses = {loss: recommended(cells) for loss, cells in by_loss(measured).items()}
-    sentences = list(_losses(losses))
+    sentences = [*([f"{ends}."] if ends else []), *_losses(losses)]
     sentences.append(_formats(measured))
     designed = sum(one.summary.designed for one in measured)
     if designed:

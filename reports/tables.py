@@ -143,7 +143,7 @@ def _texts(result: CellResult) -> tuple[str, ...]:
         begins_text(result.cliffs, kinds.GRADIENT_COLLAPSE, result.cell.format),
         begins_text(result.cliffs, kinds.SATURATION, result.cell.format),
         result.route.name if result.route else "-",
-        verdict_of(result),
+        ended(result) or verdict_of(result),
     )
 
 
@@ -165,14 +165,8 @@ def _rounding(result: CellResult) -> str:
 def verdict(result: RunResult) -> str:
     """The run in one sentence."""
     measured = [one for one in result.cells if one.unavailable is None]
-    defective = [one for one in measured if verdict_of(one) == "defective"]
-    unjudged = sum(verdict_of(one) == "not judged" for one in measured)
-    rows = sum(one.summary.rows for one in measured)
-    text = (
-        f"{len(defective):,} of {amount(len(measured), 'cell')} showed defects in "
-        f"{amount(rows, 'measured row')}"
-        if defective
-        else f"no defect in {amount(rows, 'measured row')} of {amount(len(measured), 'cell')}"
+    unjudged = sum(
+        verdict_of(one) == "not judged" for one in measured if one.summary.rows or not ended(one)
     )
     not_tried = sum(one.was_not_tried for one in result.cells)
     counts = {
@@ -185,7 +179,53 @@ def verdict(result: RunResult) -> str:
         for what, count in counts.items()
         if count
     )
-    return f"{text}{''.join(told)}."
+    return f"{_verdict(measured)}{''.join(told)}."
+
+
+def _verdict(measured: Sequence[CellResult]) -> str:
+    """How many cells ended their process, and how many of those that ran showed defects."""
+    ends = ended_cells(measured)
+    ran = [one for one in measured if one.summary.rows or not ended(one)]
+    if ends and not ran:
+        return f"{ends}: no row was measured"
+    defective = sum(_has_defect(one) for one in ran)
+    rows = amount(sum(one.summary.rows for one in ran), "measured row")
+    other = "other " if ends else ""
+    text = (
+        f"{defective:,} of {amount(len(ran), 'cell')} showed {other}defects in {rows}"
+        if defective
+        else f"no {other}defect in {rows} of {amount(len(ran), 'cell')}"
+    )
+    return f"{ends}; {text}" if ends else text
+
+
+def ended(result: CellResult) -> str:
+    """How a cell ended its process, in words: ``crashed``, ``timed out``; empty if it did not."""
+    for kind, words in _ENDS.items():
+        if (kind, DEFECT) in result.findings:
+            return words
+    return ""
+
+
+_ENDS = {kinds.CRASH: "crashed", kinds.TIMEOUT: "timed out"}
+
+
+def ended_cells(results: Sequence[CellResult]) -> str:
+    """How many cells ended their process: ``1 of 3 cells crashed and 1 timed out``; or nothing."""
+    words = [ended(one) for one in results]
+    counts = [(words.count(word), word) for word in _ENDS.values() if word in words]
+    if not counts:
+        return ""
+    (count, word), *others = counts
+    first = f"{count:,} of {amount(len(results), 'cell')} {word}"
+    return " and ".join([first, *(f"{count:,} {word}" for count, word in others)])
+
+
+def _has_defect(result: CellResult) -> bool:
+    """Whether a cell is defective by more than the end of its process."""
+    ends = {(kind, DEFECT) for kind in _ENDS}
+    others = {key for key in result.findings if key[1] == DEFECT} - ends
+    return verdict_of(result) == "defective" and (bool(others) or not ended(result))
 
 
 def inaccuracy_note(result: RunResult) -> str:

@@ -1,4 +1,4 @@
-"""Which row of a batch kills the process that runs it: halves of it, each in a fresh worker."""
+"""Calls of single cells in a worker, to see which one kills it, and the finding of that."""
 
 from __future__ import annotations
 
@@ -16,72 +16,78 @@ from lossfuzz.strategies.recipes import Recipe, expand
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lossfuzz.campaign.messages import Place
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.prepared import Prepared
-    from lossfuzz.measuring import Measuring
+    from lossfuzz.measuring import Announce, Measuring
     from lossfuzz.plan import Plan
 
 
-def probe(
-    plan: Plan,
-    measuring: Measuring,
-    number: int,
-    cell_name: str,
-    made: Mapping[str, Any] | None,
-    rows: list[int] | None,
-) -> dict[str, Any]:
-    """Run some rows of a batch through a cell, in this process; whoever asks watches it.
+class Probing:
+    """Batches through single cells, in this process; whoever asks watches it."""
 
-    Args:
-        plan: the campaign's.
-        measuring: the worker's.
-        number: of the task.
-        cell_name: of the cell.
-        made: the recipe; None stands for the batch that routes are found with.
-        rows: from and to; None for the whole batch as it is.
-    """
-    cell = _cell(plan, number, cell_name)
-    try:
+    def __init__(self, plan: Plan, measuring: Measuring, announce: Announce) -> None:
+        """Nothing run.
+
+        Args:
+            plan: the campaign's.
+            measuring: the worker's.
+            announce: told of every call of TensorFlow before it is made.
+        """
+        self._plan, self._measuring, self._announce = plan, measuring, announce
+        self._kept: dict[str, tuple[Mapping[str, Any], Prepared]] = {}
+
+    def run(
+        self, number: int, cell_name: str, made: Mapping[str, Any] | None, rows: list[int] | None
+    ) -> dict[str, Any]:
+        """Run some rows of a batch through a cell.
+
+        Args:
+            number: of the task.
+            cell_name: of the cell.
+            made: the recipe; None stands for the batches that routes are found with.
+            rows: from and to; None for the whole batch as it is.
+        """
+        cell = cell_named(self._plan, number, cell_name)
         if made is None:
-            measuring.route(cell)
+            self._measuring.find_routes([CellResult(cell)])
             return {"rows": 0}
-        prepared = _prepared(cell, made)
-        runner = measuring.runner(CellResult(cell))
-        if rows is None:
-            runner.run(prepared.logits, prepared.fed)
-        else:
-            part = prepared.rows[rows[0] : rows[1]]
+        prepared = self._batch(cell, made)
+        logits, fed = prepared.logits, prepared.fed
+        if rows is not None:
+            logits = prepared.rows[rows[0] : rows[1]]
             fed = prepared.targets.fed(prepared.rows.shape, prepared.rows.dtype)
-            runner.run(part, fed[rows[0] : rows[1]])
-    except UnavailableError as error:
-        return {"refused": str(error)}
-    return {"rows": len(prepared.rows)}
+            fed = fed[rows[0] : rows[1]]
+        runner = self._measuring.runner(CellResult(cell))
+        self._announce(cell_name, Recipe.from_json(dict(made)))
+        try:
+            runner.run(logits, fed)
+        except UnavailableError as error:
+            return {"refused": str(error)}
+        finally:
+            self._announce("", None)
+        return {"rows": len(prepared.rows)}
+
+    def _batch(self, cell: Cell, made: Mapping[str, Any]) -> Prepared:
+        """A loss's batch; the last one is kept, since a loss's cells run it one after another."""
+        name = f"{cell.path.loss.name} {cell.path.own}"
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != made:
+            kept = self._kept[name] = made, _prepared(cell, made)
+        return kept[1]
 
 
-def record(
-    kind: str,
-    plan: Plan,
-    number: int,
-    cell_name: str,
-    made: Mapping[str, Any] | None,
-    row: int | None,
-    reason: str,
-) -> Finding:
+def record(kind: str, plan: Plan, place: Place, row: int | None, message: str) -> Finding:
     """The finding of a cell that kills its process or hangs, without running it.
 
     Args:
         kind: `CRASH` or `TIMEOUT`.
         plan: the campaign's.
-        number: of the task.
-        cell_name: of the cell.
-        made: the recipe; None for the batch that routes are found with.
-        row: that does it alone; None if none does, or none was looked for.
-        reason: what was seen of it.
+        place: the call that did it, or the last one of those that did.
+        row: that does it alone; None if none does, or none was found: then no script shows it.
+        message: what was seen of it.
     """
-    cell = _cell(plan, number, cell_name)
-    alone = (
-        "" if row is not None or made is None else " (no single row of the batch does it alone)"
-    )
+    cell, made = cell_named(plan, place.task, place.cell), place.made
     origin: dict[str, Any] = {
         "loss": cell.path.loss.name,
         "path": cell.path.name,
@@ -113,7 +119,8 @@ def record(
         ulp_error=math.inf,
         mixed_error=math.inf,
         bound=math.nan,
-        message=reason + alone,
+        message=message,
+        unconfirmed=made is not None and row is None,
     )
 
 
@@ -122,7 +129,8 @@ def rows_of(made: Mapping[str, Any]) -> int:
     return math.prod(made["shape"][:-1])
 
 
-def _cell(plan: Plan, number: int, name: str) -> Cell:
+def cell_named(plan: Plan, number: int, name: str) -> Cell:
+    """The cell of that name in a task."""
     return next(cell for cell in task_numbered(plan, number).cells(plan) if cell.name == name)
 
 

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import AuditError
-from lossfuzz.campaign.bisection import record, rows_of
+from lossfuzz.campaign.following import Following
+from lossfuzz.campaign.ledger import NEVER, Ledger
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place, Request
 from lossfuzz.campaign.outcome import cliffs_key, merged
-from lossfuzz.campaign.tasks import Task, cell_to_json, count_of, task_numbered, tasks_of
+from lossfuzz.campaign.tasks import Task, cell_of, cell_to_json, count_of, task_numbered, tasks_of
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.causes import finding_key, findings_to_shrink
 from lossfuzz.harness.findings import CRASH, TIMEOUT
 from lossfuzz.harness.results import cells_to_walk, worst_findings
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
+from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lossfuzz.campaign.engine import Engine
     from lossfuzz.campaign.store import Store
@@ -35,8 +37,19 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called with tasks done, tasks in all (0 when time decides), and what was done last."""
 
-_PATIENCE = 50
-"""Losses of a worker over one task that no probe repeats: what kills them is not in the task."""
+_STARTS = 3
+"""Workers that may die before they call a path: then there is no use in starting more."""
+
+_SAME_TASK, _SAME_TASK_OUTSIDE = 3, 10
+"""Losses of a worker over one task that nothing repeats, until they are told as a finding.
+
+Those by signals that others send are no path's, as a rule.
+"""
+
+_IN_ALL = 8
+"""Losses over one task, until what is left of its cells is left alone."""
+
+_WINDOW = 64
 
 
 class Coordinator:
@@ -44,51 +57,62 @@ class Coordinator:
 
     def __init__(self, store: Store, plan: Plan, engine: Engine, progress: Progress) -> None:
         self._store, self._plan, self._engine = store, plan, engine
+        self._ledger = Ledger(store, plan)
         self._progress = progress
-        self._left_out = store.left_out()
-        self._losses: dict[int, int] = {}
+        self._total = count_of(plan) or 0
+        self._following = Following(plan, engine.seconds, self._aside, self._tell)
+        self._losses: dict[int, list[Lost]] = {}
+        self._counts: dict[int, int] = {}
+        self._early = 0
+        self._in_vain: set[int] = set()
 
     def run(self) -> None:
         """Do what is left to do: tasks, then the shrinking of findings, then the cliffs.
 
         Raises:
             AuditError: a worker found the exact reference wrong.
-            UsageError: a worker cannot start, or keeps dying outside of any path.
+            UsageError: workers cannot start.
         """
         started, seconds = time.monotonic(), self._plan.seconds or math.inf
-        self._do_tasks(started + MEASURING_SHARE * seconds)
+        try:
+            self._do_tasks(started + MEASURING_SHARE * seconds)
+        finally:
+            self._ledger.close()
         self._reduce(started + SHRINKING_ENDS * seconds)
         self._find_cliffs(started + seconds)
 
     def _do_tasks(self, deadline: float) -> None:
-        finished = self._store.finished()
-        total, done = count_of(self._plan) or 0, len(finished)
+        finished = self._ledger.finished
         waiting = (task for task in tasks_of(self._plan) if task.number not in finished)
         again: deque[Task] = deque()
         window: list[Task] = []
-        running = 0
+        running: dict[int, dict[str, int]] = {}
         while True:
-            over = time.monotonic() > deadline and done > 0
+            over = time.monotonic() > deadline and self._ledger.done > 0
             while self._engine.free() and not over:
                 task = again.popleft() if again else self._chosen(waiting, window)
                 if task is None:
                     break
-                self._engine.submit(self._request(task))
-                running += 1
+                running[task.number] = self._ledger.left_out(task)
+                self._engine.submit(_request(task, running[task.number]))
             if not running:
                 return
             event = self._engine.next_event()
-            running -= 1
             task = task_numbered(self._plan, int(event.request.key))
+            left_out = running.pop(task.number)
             if isinstance(event, Finished):
-                self._store.finish(task.number, dict(event.result))
-                done += 1
-                self._progress(done, total, _what(task))
+                self._early = 0
+                again += self._ledger.take(task, event.result, left_out)
+                self._tell(_what(task))
             elif isinstance(event, Lost):
                 self._follow(task, event)
                 again.append(task)
             else:
                 _raise(event)
+
+    def _tell(self, what: str) -> None:
+        """Tell the user what happens now."""
+        self._progress(self._ledger.done, self._total, what)
 
     def _chosen(self, waiting: Iterator[Task], window: list[Task]) -> Task | None:
         """The next task, best one whose cells a free worker has compiled already."""
@@ -99,47 +123,63 @@ class Coordinator:
         place = next((k for k, task in enumerate(window) if task.group in known), 0)
         return window.pop(place)
 
-    def _request(self, task: Task) -> Request:
-        left_out = [[cell, at] for cell, (at, _) in self._left_out.get(task.number, {}).items()]
-        body = {"number": task.number, "left_out": left_out}
-        return Request(kind="task", key=str(task.number), group=task.group, body=body)
-
     def _follow(self, task: Task, lost: Lost) -> None:
-        """A worker is gone: the first time in a task try again, then look for what does it."""
-        count = self._losses[task.number] = self._losses.get(task.number, 0) + 1
-        if count > _PATIENCE or (lost.place is None and count > _STARTS):
-            raise UsageError(
-                f"workers keep dying on {_what(task)} outside of any path: {lost.reason}"
-            )
-        if count < 2 or lost.place is None:
-            return
-        again = self._probe(task, lost.place, None)
-        if again is None:
-            return  # whatever it was, it was not the path
-        kind = TIMEOUT if again.timeout else CRASH
-        row = self._row(task, lost.place, timeout=again.timeout)
-        finding = record(
-            kind,
-            self._plan,
-            task.number,
-            lost.place.cell,
-            lost.place.made,
-            row,
-            again.reason,
-        )
-        self._store.leave_out(task.number, lost.place.cell, lost.place.recipe, finding.to_json())
-        self._left_out = self._store.left_out()
+        """A worker is gone: learn why, so that the task can be done again and end.
 
-    def _probe(self, task: Task, place: Place, rows: tuple[int, int] | None) -> Lost | None:
-        """Run a batch, or rows of it, through the suspected cell alone; None if it survives."""
-        body = {
-            "number": task.number,
-            "cell": place.cell,
-            "made": dict(place.made) if place.made else None,
-            "rows": list(rows) if rows else None,
-        }
-        request = Request(kind="probe", key=f"probe {task.number}", group=-1, body=body)
-        return self._aside(request)
+        Raises:
+            UsageError: workers cannot start.
+        """
+        place = lost.place
+        if lost.starting or place is None:
+            self._early += 1
+            if self._early >= _STARTS:
+                when = "while they start" if lost.starting else "before they call any path"
+                raise UsageError(f"workers keep dying {when}: {lost.reason}")
+            return
+        if lost.away and lost.timeout:  # it computed exact values all that time
+            self._skip(task, lost.reason)
+            return
+        if self._ledger.left_out(task).get(place.cell, place.recipe + 1) <= place.recipe:
+            return  # an earlier task has told of the cell meanwhile
+        finding = self._following.batch(lost, place) if place.task == task.number else None
+        if finding is not None:
+            self._ledger.leave_out(place, place.recipe, finding)
+            return
+        losses = self._losses.setdefault(task.number, [])
+        losses.append(lost)
+        count = self._counts[task.number] = self._counts.get(task.number, 0) + (not lost.outside)
+        if count > _IN_ALL:
+            self._skip(task, lost.reason)
+        elif len(losses) > 1 and not lost.outside and task.number not in self._in_vain:
+            self._follow_history(task, lost)
+        elif len(losses) >= (_SAME_TASK_OUTSIDE if lost.outside else _SAME_TASK):
+            most = _most_often(losses)
+            self._ledger.leave_out(most, NEVER, self._following.unexplained(losses, most))
+            losses.clear()
+
+    def _follow_history(self, task: Task, lost: Lost) -> None:
+        """Look for the calls that together end a worker; the cell of the last is left out."""
+        finding = self._following.history(lost)
+        if finding is None:
+            self._in_vain.add(task.number)
+            return
+        cell = cell_of(finding)
+        of = next(call for call in reversed(lost.calls) if call.cell == cell.name)
+        self._ledger.leave_out(of, NEVER, finding)
+        self._losses[task.number].clear()
+
+    def _skip(self, task: Task, reason: str) -> None:
+        """Leave all cells out of a task that cannot be done, and note it."""
+        left_out = self._ledger.left_out(task)
+        cells = {cell.name for cell in task.cells(self._plan)}
+        rest = {cell for cell in cells if left_out.get(cell) != NEVER}
+        self._ledger.skip(task, rest)
+        note = (
+            f"{amount(len(rest), 'cell')} of {_what(task)} ({', '.join(sorted(rest))}) "
+            f"{verb(len(rest), 'was', 'were')} not measured in task {task.number}, over which "
+            f"workers kept dying: {reason}"
+        )
+        self._store.keep("notes", [*(self._store.fact("notes") or ()), note])
 
     def _aside(self, request: Request) -> Lost | None:
         """Carry out a request while the other workers go on; their events wait."""
@@ -158,28 +198,17 @@ class Coordinator:
                 return event
             held.append(event)
 
-    def _row(self, task: Task, place: Place, *, timeout: bool) -> int | None:
-        """The row that does it alone, by halving; None if none does, or for a route."""
-        if place.made is None:
-            return None
-        start, stop = 0, rows_of(place.made)
-        while stop - start > 1:
-            middle = (start + stop) // 2
-            for half in ((start, middle), (middle, stop)):
-                lost = self._probe(task, place, half)
-                if lost is not None and lost.timeout == timeout:
-                    start, stop = half
-                    break
-            else:
-                return None
-        return start
-
     def _reduce(self, deadline: float) -> None:
         """Make findings small, one request each; from the deadline on they stay as they are."""
         known = self._store.reduced()
         cells = merged(self._store, self._plan).cells
         chosen = findings_to_shrink(cells, worst_findings(cells))
+        for finding in chosen:
+            if finding.kind in (CRASH, TIMEOUT):  # it is as it is, and is not run again
+                self._store.keep_reduced(finding_key(finding), finding.to_json())
+                known[finding_key(finding)] = {}
         waiting = deque(one for one in chosen if finding_key(one) not in known)
+        dying = {cell for cells in self._store.left_out().values() for cell in cells}
         retried: set[str] = set()
         running: dict[str, Finding] = {}
         while waiting or running:
@@ -199,7 +228,7 @@ class Coordinator:
                 _raise(event)
             elif isinstance(event, Finished):
                 self._store.keep_reduced(event.request.key, event.result["finding"])
-            elif event.request.key in retried:
+            elif event.request.key in retried or finding.cell_name in dying:
                 self._store.keep_reduced(event.request.key, finding.to_json())
             else:
                 retried.add(event.request.key)
@@ -248,15 +277,11 @@ class Coordinator:
             self._progress(len(chosen) - len(waiting), len(chosen), "finding exact margins")
 
 
-_WINDOW = 64
-_STARTS = 3
-
-
 class _Replaying:
     """An engine that first tells what was held back."""
 
     def __init__(self, engine: Engine, held: list[Any]) -> None:
-        self._engine, self._held = engine, deque(held)
+        self._engine, self._held, self.seconds = engine, deque(held), engine.seconds
         self.free, self.groups = engine.free, engine.groups
         self.submit, self.close = engine.submit, engine.close
 
@@ -275,6 +300,18 @@ def _group_of(cell: Cell, groups: Sequence[Group]) -> int:
 
 def _what(task: Task) -> str:
     return f"{task.paths[0].loss.name} {task.format.dtype_name}"
+
+
+def _request(task: Task, left_out: Mapping[str, int]) -> Request:
+    body = {"number": task.number, "left_out": [[cell, at] for cell, at in left_out.items()]}
+    return Request(kind="task", key=str(task.number), group=task.group, body=body)
+
+
+def _most_often(losses: Sequence[Lost]) -> Place:
+    """Where most of the losses were; of equals, where the last of them was."""
+    places = [lost.place for lost in losses if lost.place is not None]
+    counts = Counter(place.cell for place in places)
+    return max(enumerate(places), key=lambda one: (counts[one[1].cell], one[0]))[1]
 
 
 def _raise(event: Failed) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from lossfuzz.campaign.bisection import Probing
     from lossfuzz.measuring import Measuring
     from lossfuzz.plan import Plan
 
 
 def main() -> None:
     """Speak `messages` on what was standard output, and send what others print there to stderr."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    _end_with(int(sys.argv[1]))
+    answers = os.dup(1)
     os.dup2(2, 1)
     requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
@@ -31,17 +38,39 @@ def _read(requests: SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
+def _end_with(coordinator: int) -> None:
+    """End with the coordinator, even from the midst of C code that lets no other thread run.
+
+    Signals that end a process end this one, whatever it was started with; and where memory runs
+    out the system takes a worker and not the coordinator.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
+    with contextlib.suppress(OSError, AttributeError):  # only Linux knows it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    if os.getppid() != coordinator:
+        os._exit(0)
+
+
+_PR_SET_PDEATHSIG = 1
 _SUBJECT_DIED = 70
+_ENDED_BY_LOSS = 71
 
 
 class _Worker:
     """The state of one worker: the plan, and cells that are compiled."""
 
-    def __init__(self, answers: IO[str]) -> None:
-        self._answers = answers
+    def __init__(self, answers: int) -> None:
+        self._answers, self._pid, self._request = answers, os.getpid(), 0
         self._plan: Plan | None = None
         self._measuring: Measuring | None = None
+        self._task_number = -1
         self._recipe_numbers: dict[Any, int] = {}
+        self._errors: Any = None
+        os.register_at_fork(after_in_child=self._be_dumb)
 
     def serve(self, requests: SimpleQueue[dict[str, Any]]) -> None:
         """Answer requests, one after the other."""
@@ -51,23 +80,51 @@ class _Worker:
 
         while True:
             request = requests.get()
+            self._request = request.pop("id")
             try:
                 answer = {"done": getattr(self, "_" + request.pop("do"))(**request)}
             except SubjectDiedError as error:
-                print(error, file=sys.stderr, flush=True)  # noqa: T201 - the coordinator reads it
-                os._exit(_SUBJECT_DIED)  # as if the path had killed this process
+                self._die(_SUBJECT_DIED, str(error))  # as if the path had killed this process
             except (BackendError, AuditError, SubjectError, ValueError) as error:
                 answer = {"failed": str(error), "audit": isinstance(error, AuditError)}
+            except BaseException as error:  # noqa: BLE001 - a loss may raise whatever it likes
+                told = f"{type(error).__name__}: {error}".rstrip(": ")
+                self._die(_ENDED_BY_LOSS, f"{told} was raised")
             self._say(answer)
 
+    def _die(self, code: int, why: str) -> NoReturn:
+        """End the process as a path that kills it would; the coordinator reads why."""
+        with contextlib.suppress(Exception):
+            print(" ".join(why.split()), file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(code if os.getpid() == self._pid else 0)
+
+    def _be_dumb(self) -> None:
+        """Speak no more: this is a process that a loss forked, and its answers are nobody's."""
+        with contextlib.suppress(OSError):
+            os.close(self._answers)
+
     def _say(self, answer: dict[str, Any]) -> None:
-        self._answers.write(json.dumps(answer) + "\n")
-        self._answers.flush()
+        if os.getpid() != self._pid:
+            os._exit(0)  # a forked process has come back from the loss: what is ours is not its
+        line = json.dumps({"id": self._request, "pid": self._pid, **answer}) + "\n"
+        rest = memoryview(line.encode())
+        while rest:
+            rest = rest[os.write(self._answers, rest) :]
 
     def _announce(self, cell: str, recipe: Any) -> None:
+        if not cell:
+            self._be_as_before()
+            self._say({"away": True})
+            return
         number = -1 if recipe is None else self._recipe_numbers.get(recipe, -1)
         made = None if recipe is None else recipe.to_json()
-        self._say({"at": cell, "recipe": number, "made": made})
+        self._say({"at": cell, "task": self._task_number, "recipe": number, "made": made})
+
+    def _be_as_before(self) -> None:
+        """Handle floating-point errors as at the start, whatever a loss has set."""
+        import numpy as np
+
+        np.seterr(**self._errors)
 
     def _start(
         self,
@@ -76,6 +133,8 @@ class _Worker:
         pythons: dict[str, str],
         search_path: list[str],
     ) -> dict[str, Any]:
+        import numpy as np
+
         from lossfuzz.campaign.folders import search_like
         from lossfuzz.harness.backend import start_tensorflow
         from lossfuzz.measuring import Measuring
@@ -83,7 +142,9 @@ class _Worker:
         from lossfuzz.trust import load
 
         search_like(search_path)
-        start_tensorflow(logical_cpus=logical_cpus)
+        self._errors = np.geterr()
+        tf = start_tensorflow(logical_cpus=logical_cpus)
+        tf.zeros(1).numpy()  # a TensorFlow that dies here by itself is no path's fault
         load(plan["paths"])  # the coordinator has seen that these may run
         self._plan = Plan.from_json(plan)
         self._measuring = Measuring(self._announce, pythons, self._plan.shapes)
@@ -100,17 +161,40 @@ class _Worker:
 
         plan, measuring = self._ready()
         task = task_numbered(plan, number)
-        self._recipe_numbers = {}
+        self._task_number, self._recipe_numbers = number, {}
         ends = [(cell, recipe) for cell, recipe in left_out]
         return carry_out(task, plan, measuring, ends, self._recipe_numbers)
 
     def _probe(
-        self, number: int, cell: str, made: dict[str, Any] | None, rows: list[int] | None
+        self,
+        number: int,
+        cell: str,
+        made: dict[str, Any] | None,
+        rows: list[int] | None,
+        stay: float,
     ) -> dict[str, Any]:
-        from lossfuzz.campaign.bisection import probe
+        self._task_number = number
+        done = self._probing().run(number, cell, made, rows)
+        time.sleep(stay)  # what it has started may end the process a little later
+        return done
 
-        plan, measuring = self._ready()
-        return probe(plan, measuring, number, cell, made, rows)
+    def _replay(
+        self, calls: list[tuple[int, str, dict[str, Any] | None]], seconds: float, stay: float
+    ) -> dict[str, Any]:
+        started = time.monotonic()
+        probing = self._probing()
+        for count, (number, cell, made) in enumerate(calls):
+            if time.monotonic() - started > seconds:
+                return {"calls": count}
+            self._task_number = number
+            probing.run(number, cell, made, None)
+        time.sleep(max(0.0, min(stay, seconds) - (time.monotonic() - started)))
+        return {"calls": len(calls)}
+
+    def _probing(self) -> Probing:
+        from lossfuzz.campaign.bisection import Probing
+
+        return Probing(*self._ready(), self._announce)
 
     def _reduce(self, finding: dict[str, Any]) -> dict[str, Any]:
         from lossfuzz.audit import audit_findings

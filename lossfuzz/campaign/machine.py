@@ -1,0 +1,30 @@
+"""What a process has to know of another one on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def module_paths() -> list[str]:
+    """Where a worker finds this package and TensorFlow; users' modules by `folders` alone.
+
+    Never the folder here, nor another one whose own folder named lossfuzz would hide the package.
+    """
+    here, package = str(Path.cwd()), Path(__file__).parents[1]
+    return [path for path in sys.path if path not in ("", here) and not _hides(path, package)]
+
+
+def _hides(folder: str, package: Path) -> bool:
+    other = Path(folder) / package.name
+    return other.is_dir() and other.resolve() != package.resolve()
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process holds, in bytes; 0 where that cannot be seen."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0  # gone, or a system without /proc: then no limit is watched
+    return pages * os.sysconf("SC_PAGESIZE")
