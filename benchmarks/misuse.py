@@ -1,7 +1,7 @@
 """What a user may type wrong, what may happen around it, and what a stranger may send.
 
-Every case of `misuses` is run in a process of its own, in a fresh folder, and judged: no traceback
-of ours, no failure that we call internal, the exit code that is right, what must be said, no hang,
+Every case of `misuses` is run in a process of its own, in a fresh folder, and judged: no
+traceback of ours, no failure that we call internal, the exit code that is right, what must be said, no hang,
 nothing silent, no escape sequence, no process or temporary file left behind, nothing written
 outside its folder, nothing changed that was refused. Prints a table by category, and every failure;
 exit code 1 if there is one.
@@ -22,9 +22,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from misuses.arguments import ARGUMENTS
-from misuses.case import Case, Table
 from misuses.environment import LOCALE_CASES, NAIVE, OUTPUTS, SIGNALS, STREAMS, SURROUNDINGS
 from misuses.flips import flipped
 from misuses.hostile import NAMES, PROGRAMS, RECORDS, RUNNING
@@ -35,6 +35,9 @@ from misuses.stores import LINKS, ODD_FOLDERS, RESULTS_FILES, STORES, VERSIONS
 
 from lossfuzz.baseline import StoredCheck, written
 from lossfuzz.stored import read
+
+if TYPE_CHECKING:
+    from misuses.case import Case, Table
 
 CATEGORIES: dict[str, Table] = {
     "arguments and sizes": ARGUMENTS,

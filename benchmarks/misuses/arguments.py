@@ -52,7 +52,7 @@ ARGUMENTS: Table = [
     _refused("a shape of zero rows", "lossfuzz run --shapes 0x5", ".*'?0x5"),
     _refused("a negative shape", "lossfuzz run --shapes=-3x5", ".*-3x5"),
     _refused("a shape with a fraction", "lossfuzz run --shapes 1.5x5", ".*1.5x5"),
-    _refused("a shape with a wide digit", "lossfuzz run --shapes ²x5", ".*²x5"),  # noqa: RUF001
+    _refused("a shape with a wide digit", "lossfuzz run --shapes ²x5", ".*²x5"),
     _refused("a shape of other digits", "lossfuzz run --shapes १६x५", ".*"),
     _refused("a shape with a star", "lossfuzz run --shapes '16*5'", r".*16\*5"),
     _refused("a shape of nothing", "lossfuzz run --shapes ''", ".*shape"),
@@ -217,7 +217,7 @@ ARGUMENTS: Table = [
     ),
     _refused("replay of number 0", "lossfuzz replay night#0", ".*0", needs=("night",)),
     _refused("replay of number 10^6", "lossfuzz replay night#1000000", ".*", needs=("night",)),
-    _refused("replay of another digit", "lossfuzz replay 'night#²'", ".*", needs=("night",)),  # noqa: RUF001
+    _refused("replay of another digit", "lossfuzz replay 'night#²'", ".*", needs=("night",)),
     _refused("replay of no key", "lossfuzz replay 'night#'", ".*", needs=("night",)),
     _refused("replay of cause-0", "lossfuzz replay 'night#cause-0'", ".*", needs=("night",)),
     _refused("replay of a folder", "lossfuzz replay night", ".*night#", needs=("night",)),

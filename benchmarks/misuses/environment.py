@@ -1,4 +1,4 @@
-"""What surrounds a command: locale, streams, folders, limits, signals, full disks, other outputs."""
+"""What surrounds a command: locale, streams, folders, limits, signals, disks and outputs."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ OWN = {
     "a module in the folder": f"night.payload:f as {LOSS}",
     "a module of the current folder": f"payload:f as {LOSS}",
     "a function of the library": f"os:system as {LOSS}",
-    "a file by its absolute name": f"/tmp/payload:f as {LOSS}",
+    "a file by its absolute name": f"/tmp/payload:f as {LOSS}",  # noqa: S108 - a name, no file
     "a relative module": f"..payload:f as {LOSS}",
     "a dunder": f"payload:f.__globals__ as {LOSS}",
 }
@@ -138,7 +138,10 @@ def _asks(kind: str) -> dict[str, Any]:
     """What a command must say that would have to run a stranger's module or program."""
     if kind in READING or kind == "compare backwards":
         return {"codes": (0, 2)}
-    return {"codes": (2,), "says": rf"{ERROR}.*(--trust|--loss|--python|known paths)"}
+    return {
+        "codes": (2,),
+        "says": rf"{ERROR}.*(--trust|--loss|--python|known paths|cannot import|cannot be)",
+    }
 
 
 RUNNING: Table = [
@@ -174,7 +177,7 @@ def _programs(name: str, facts: Callable[[Path], dict[str, Any]], **plan: Any) -
         "lossfuzz resume night",
         prepare,
         codes=(2,),
-        says=rf"{ERROR}.*(--trust|--python)",
+        says=rf"{ERROR}.*(--trust|--python|cannot start)",
     )
 
 
@@ -283,7 +286,7 @@ _TAGGED = {
 }
 _SPOKEN = {"HTML": TAG, "escapes": ESCAPES, "rich's markup": RICH, "markdown": MARKDOWN}
 _ELSEWHERE = {
-    "an absolute device": "/tmp/../OUTSIDE",
+    "an absolute device": "/tmp/../OUTSIDE",  # noqa: S108 - a name, no file
     "a device with dots": "../../outside/written",
     "a device with many dots": "../../../../../../outside/written",
     "a device of 5,000 characters": "x" * 5000,
@@ -310,7 +313,14 @@ NAMES: Table = [
     if of_run or kind in ("report", "a comment", "replay")
 ]
 NAMES += [
-    _case(f"{kind}: {what} as its device", command, _devices(text))
+    _case(
+        f"{kind}: {what} as its device",
+        command,
+        _devices(text),
+        # A replay tells by exit code 2, on standard output, that it cannot be run here.
+        speaks=kind != "replay",
+        one_line=kind != "replay",
+    )
     for what, text in {**_ELSEWHERE, **_SPOKEN}.items()
     for kind, command in COMMANDS.items()
     if kind in ("report", "a page", "a comment", "parquet", "tensorboard", "compare", "replay")

@@ -173,7 +173,7 @@ def _marked(mark: str) -> Iterator[int]:
                     yield int(entry.name)
 
 
-def _said(case: Case, ended: _Ended) -> Iterator[str]:
+def _said(case: Case, ended: _Ended) -> Iterator[str]:  # noqa: C901 - one judgement after another
     out, err = (text.decode(errors="replace") for text in (ended.out, ended.err))
     if ended.code is None:
         yield f"it hangs: it was still running after {case.seconds:g} s"

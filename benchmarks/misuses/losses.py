@@ -23,7 +23,7 @@ def fused(logits, labels):
 """
 
 DRIVER = '''
-"""Gives a loss to lossfuzz.check, and says in one line what came of it; 71 if state was changed."""
+"""Gives a loss to lossfuzz.check, and says what came of it; 71 if state was changed."""
 
 import decimal, inspect, os, signal, sys
 
@@ -588,7 +588,7 @@ IMPORTS: Table = [
     _named("two colons", "mine:f:g", "mine:f:g"),
     _named("a file", "mine.py:f", "mine.py"),
     _named("a file by its path", "./mine.py:f", "mine.py"),
-    _named("an absolute path", "/tmp/mine:f", "mine"),
+    _named("an absolute path", "/tmp/mine:f", "mine"),  # noqa: S108 - a name, no file
     _named("a relative module", ".mine:f", "mine"),
     _named("dots alone", "..:f", "[.][.]"),
     _named("a number of the library", "math:pi", "pi"),

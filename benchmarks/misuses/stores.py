@@ -150,11 +150,11 @@ RAW: dict[str, Damage] = {
     ),
     "tasks as an endless view": _sql(
         "ALTER TABLE tasks RENAME TO kept",
-        f"CREATE VIEW tasks AS {_ENDLESS} SELECT k AS number, x'' AS result FROM n",
+        f"CREATE VIEW tasks AS {_ENDLESS} SELECT k AS number, x'' AS result FROM n",  # noqa: S608 - of constants
     ),
     "facts as an endless view": _sql(
         "ALTER TABLE meta RENAME TO kept",
-        f"CREATE VIEW meta AS {_ENDLESS} SELECT 'plan' AS name, max(k) AS value FROM n",
+        f"CREATE VIEW meta AS {_ENDLESS} SELECT 'plan' AS name, max(k) AS value FROM n",  # noqa: S608 - of constants
     ),
     "a trigger": _sql("CREATE TRIGGER hostile AFTER INSERT ON tasks BEGIN DELETE FROM meta; END"),
     "a generated column": _sql(
