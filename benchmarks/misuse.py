@@ -1,10 +1,10 @@
 """What a user may type wrong, what may happen around it, and what a stranger may send.
 
 Every case of `misuses` is run in a process of its own, in a fresh folder, and judged: no
-traceback of ours, no failure that we call internal, the exit code that is right, what must be said, no hang,
-nothing silent, no escape sequence, no process or temporary file left behind, nothing written
-outside its folder, nothing changed that was refused. Prints a table by category, and every failure;
-exit code 1 if there is one.
+traceback of ours, no failure that we call internal, the exit code that is right, what must be
+said, no hang, nothing silent, no escape sequence, no process or temporary file left behind,
+nothing written outside its folder, nothing changed that was refused. Prints a table by category,
+and every failure; exit code 1 if there is one.
 
 ``--flips N`` flips N single bits of a run's results, of a campaign's store and of a baseline, one
 at a time: each must be refused in one line, or change no figure.

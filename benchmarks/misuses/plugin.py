@@ -94,7 +94,8 @@ PLUGIN: Table = [
         codes=(0, 1, 4),
         files={
             "b.json": '{"schema": 1, "checks": [{"test": "test_one.py::test_one", "number": 0, '
-            '"result": {"plan": {}, "environment": {}, "interrupted": false, "reference_rows": {}, '
+            '"result": {"plan": {}, "environment": {}, "interrupted": false, '
+            '"reference_rows": {}, '
             '"findings": [], "cells": [{"path": "payload:f as softmax cross-entropy with an '
             'integer label", "format": "float32", "mode": "eager", "device": "CPU:0", '
             '"unavailable": null, "summary": {}}]}}]}',

@@ -218,6 +218,7 @@ SIGNED: dict[str, Damage] = {
 """To what the store says, written by the product's own hand, so that every digest is right."""
 
 _SOUND = {
+    "one flipped bit",  # it may lie where nothing is kept; `flips` judges the figures
     "a trigger",
     "tasks as a view",
     "a result of more keys",
@@ -247,7 +248,7 @@ def _case(damage: str, how: Damage, command: str, line: str) -> Case:
     return Case(
         name=f"{command}: {damage}",
         command=line,
-        says=f"{ERROR}.*|defect|stands" if passes else f"{ERROR}.*",
+        says=f"{ERROR}.*|defect|stands|unchanged" if passes else f"{ERROR}.*",
         codes=(0, 1, 2) if passes else (2,),
         seconds=60 if passes or command == "resume" else 30,
         needs=("night", "plain"),
