@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from dataclasses import replace
@@ -19,14 +18,15 @@ from lossfuzz.campaign.outcome import joined, merged, seconds_of
 from lossfuzz.campaign.places import other_settings, other_versions
 from lossfuzz.campaign.store import Store
 from lossfuzz.campaign.store_file import FILE
-from lossfuzz.commands.choices import make_writable
-from lossfuzz.commands.console import told_progress
+from lossfuzz.commands.console import tell_error, told_progress
+from lossfuzz.commands.files import PAGE, RESULTS, TIMINGS, check_free, check_own, make_writable
 from lossfuzz.commands.signals import ended_by_signals
-from lossfuzz.errors import UsageError
+from lossfuzz.errors import AUDIT_FAILED, UsageError
 from lossfuzz.fitting import Fitted, RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.harness.fields import record_of, texts, texts_by_name
 from lossfuzz.harness.subjects.process import SubjectError, program_path
+from lossfuzz.quantities import machine_memory
 from lossfuzz.stored import one_line_of, plan_of, read_campaign
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
@@ -92,21 +92,20 @@ def resume_command(options: argparse.Namespace) -> int:
         UsageError: the folder holds no campaign, another process runs it, it was begun with other
             versions, or it would run code that the command line does not allow.
     """
-    from lossfuzz.commands.run import AUDIT_FAILED, show_and_write
+    from lossfuzz.commands.run import show_and_write
 
-    if options.workers < 1:
-        raise UsageError(f"--workers expects 1 or more, got {options.workers}")
-    if not (options.out / FILE).exists() and (options.out / "results.json").exists():
+    if not (options.out / FILE).exists() and (options.out / RESULTS).exists():
         raise UsageError(
             f"{str(options.out)!r} holds no campaign, but the results of a run that was none and "
             "cannot be resumed: 'lossfuzz run --workers N' makes a campaign, which can"
         )
     with ended_by_signals() as ending:
         try:
+            check_own(options.out, RESULTS, TIMINGS, PAGE)
             with contextlib.closing(Store.open(options.out)) as store:
                 result = _resumed(store, options)
         except AuditError as error:
-            print(f"lossfuzz: audit: {error}", file=sys.stderr)  # noqa: T201
+            tell_error("audit", str(error))
             return AUDIT_FAILED
         return show_and_write(result, options, ending.code)
 
@@ -177,8 +176,8 @@ def merge_command(options: argparse.Namespace) -> int:
     """
     from lossfuzz.commands.run import show_and_write
 
-    results = [read_campaign(folder) for folder in options.folders]
-    whole = joined(results)
+    check_free(options.out)
+    whole = joined([read_campaign(folder) for folder in options.folders])
     make_writable(options.out)
     return show_and_write(whole, options)
 
@@ -270,8 +269,5 @@ def _described(
 
 def _memory_limit(options: argparse.Namespace) -> int:
     if options.memory_limit is not None:
-        if options.memory_limit < 1:
-            raise UsageError(f"--memory-limit expects 1 MiB or more, got {options.memory_limit}")
         return int(options.memory_limit) << 20
-    machine = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
-    return machine * 4 // 5 // int(options.workers)
+    return machine_memory() * 4 // 5 // int(options.workers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.commands.files import make_writable
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.formats import BINARY32, training_format
@@ -17,19 +16,6 @@ from lossfuzz.mathematics import spec_of
 from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import family_named
 from lossfuzz.strategies.recipes import SHAPES
-
-__all__ = [
-    "bounds_of",
-    "chosen",
-    "chosen_cells",
-    "chosen_paths",
-    "family",
-    "losses_named",
-    "make_writable",
-    "own_paths",
-    "shape_group",
-    "split",
-]
 
 if TYPE_CHECKING:
     import argparse

@@ -97,13 +97,21 @@ def make_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _try_to_write(folder)
-        holds_campaign = (folder / CAMPAIGN).exists()
     except (OSError, ValueError) as error:
         raise UsageError(
             f"cannot write to the output folder {str(folder)!r} ({_told(error)}); "
             "choose another with --out"
         ) from None
-    if holds_campaign:
+    check_free(folder)
+
+
+def check_free(folder: Path) -> None:
+    """See that a run's or merge's report would overwrite nothing of others, if the folder exists.
+
+    Raises:
+        UsageError: it holds a campaign, or files of others.
+    """
+    if os.path.lexists(folder / CAMPAIGN):  # noqa: PTH110 - pathlib follows links
         raise UsageError(
             f"{str(folder)!r} already holds a campaign: go on with "
             f"'lossfuzz resume {folder}', or choose another folder with --out"

@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.results import CellResult, RunResult
 
-__all__ = ["AUDIT_FAILED", "run_command", "show_and_write", "write"]
-
 
 def run_command(options: argparse.Namespace) -> int:
     """``lossfuzz run``: 0, 1 where defects were to fail the run, 3 where the audit failed.
