@@ -111,7 +111,7 @@ def check_free(folder: Path) -> None:
     Raises:
         UsageError: it holds a campaign, or files of others.
     """
-    if os.path.lexists(folder / CAMPAIGN):  # noqa: PTH110 - pathlib follows links
+    if os.path.lexists(folder / CAMPAIGN):
         raise UsageError(
             f"{str(folder)!r} already holds a campaign: go on with "
             f"'lossfuzz resume {folder}', or choose another folder with --out"
