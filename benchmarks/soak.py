@@ -35,7 +35,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.campaign.store import FILE
+from lossfuzz.campaign.store_file import FILE
 from lossfuzz.plan import MEASURING_SHARE
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Sampler:
         self._campaign, self._temporary = scratch / "night", scratch / "temporary"
         self._started = time.monotonic()
         self._born: dict[int, float] = {}
-        self._rows: dict[int, int] = {}
+        self._rows: dict[str, int] = {}
 
     def sample(self) -> dict[str, Any]:
         """All figures of now.
@@ -183,9 +183,11 @@ class Sampler:
         uri = f"{(self._campaign / FILE).absolute().as_uri()}?mode=ro"
         with contextlib.suppress(sqlite3.Error):  # it is not there yet
             store = sqlite3.connect(uri, uri=True)
-            for (number,) in store.execute("SELECT number FROM tasks").fetchall():
+            for (number,) in store.execute(
+                "SELECT key FROM records WHERE kind = 'task'"
+            ).fetchall():
                 if number not in self._rows:
-                    query = "SELECT result FROM tasks WHERE number = ?"
+                    query = "SELECT content FROM records WHERE kind = 'task' AND key = ?"
                     (packed,) = store.execute(query, (number,)).fetchone()
                     cells = json.loads(zlib.decompress(packed))["cells"]
                     self._rows[number] = sum(cell["summary"]["rows"] for cell in cells)

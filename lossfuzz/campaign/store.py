@@ -46,9 +46,10 @@ class Store:
             UsageError: one is missing, damaged or too many.
         """
         self._connection, self._folder, self._lock = connection, folder, lock
-        self._small: dict[str, dict[str, Any]] = {_META: {}, _LEFT_OUT: {}, _REDUCED: {}}
+        self._small: dict[str, dict[str, Any]] = {}
         self._tasks: dict[int, int] = {}
         self._digests: dict[tuple[str, str], bytes] = {}
+        self._sum = 0
         self.is_old = store_file.version_of(connection) < SCHEMA
         if self.is_old:
             self._small, self._tasks = store_v1.contents(connection)
@@ -191,6 +192,8 @@ class Store:
 
     def _load(self) -> None:
         """Read what `_write` wrote."""
+        self._small = {_META: {}, _LEFT_OUT: {}, _REDUCED: {}}
+        self._tasks, self._digests, self._sum = {}, {}, 0
         tally = None
         for row, kind, key, digest in self._connection.execute(
             "SELECT rowid, kind, key, digest FROM records"
@@ -198,7 +201,7 @@ class Store:
             if kind == _TALLY:
                 tally = self._content(row, kind, key, digest)
                 continue
-            self._digests[kind, key] = digest
+            self._note(kind, key, digest)
             if kind == _TASK:
                 self._tasks[int(key)] = row
             else:
@@ -219,26 +222,30 @@ class Store:
         return unpacked(content)
 
     def _tallied(self) -> dict[str, Any]:
-        total = sum(int.from_bytes(one, "big") for one in self._digests.values()) % _MODULUS
-        return {"records": len(self._digests), "sum": f"{total:064x}"}
+        return {"records": len(self._digests), "sum": f"{self._sum:064x}"}
+
+    def _note(self, kind: str, key: str, digest: bytes) -> None:
+        before = int.from_bytes(self._digests.get((kind, key), b""), "big")
+        self._sum = (self._sum - before + int.from_bytes(digest, "big")) % _MODULUS
+        self._digests[kind, key] = digest
 
     @contextlib.contextmanager
     def _writes(self) -> Iterator[None]:
         """One transaction for some `_write` and the tally of all records."""
-        before = dict(self._digests)
         with _one_line(self._folder, "cannot be written"):
             try:
                 with self._connection:
                     yield
                     self._put(_TALLY, "", self._tallied())
-            except BaseException:
-                self._digests = before
+            except BaseException:  # Ctrl-C, too: what the file holds counts
+                self._load()
                 raise
         with contextlib.suppress(sqlite3.Error):  # so that a copy of the file alone has it all
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _write(self, kind: str, key: str, value: Any) -> None:
-        row, self._digests[kind, key] = self._put(kind, key, value)
+        row, digest = self._put(kind, key, value)
+        self._note(kind, key, digest)
         if kind == _TASK:
             self._tasks[int(key)] = row
         else:
