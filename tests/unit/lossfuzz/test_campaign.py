@@ -362,5 +362,7 @@ def test_the_coordinator_imports_no_tensorflow():
 @pytest.mark.parametrize("arguments", [["--workers", "0"], ["--memory-limit", "0"]])
 def test_impossible_choices_are_refused(arguments, tmp_path, capsys):
     choices = ["--workers", "1", *arguments] if "--workers" not in arguments else arguments
-    assert run(tmp_path / "x", *choices) == 2
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "x", *choices)
+    assert ended.value.code == 2
     assert "expects 1" in capsys.readouterr().err
