@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.settings import Changed
 
-USUAL_ERRORS = {
+USUAL_ERRORS: dict[str, Any] = {
     "divide": "warn",
     "over": "warn",
     "under": "ignore",

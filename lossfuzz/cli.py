@@ -26,6 +26,7 @@ exit codes:
   3    the exact values disagree with mpmath
   70   lossfuzz itself failed; LOSSFUZZ_TRACEBACK=1 shows where
   74   what was to be printed could not be written; files that are named were
+  124  a loss of yours took longer than --time-limit, and could not be interrupted
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
 """
 

@@ -74,10 +74,12 @@ def run(
             default ones count as chosen.
     """
     begun: list[_Run] = []
-    with (
-        limited(time_limit, lambda: [one.keep_now() for one in begun]),
-        np.errstate(**USUAL_ERRORS),
-    ):
+
+    def keep_now() -> None:
+        for one in begun:
+            one.keep_now()
+
+    with limited(time_limit, keep_now), np.errstate(**USUAL_ERRORS):
         started = time.perf_counter()
         tf = start_tensorflow(logical_cpus=logical_cpus)
         chosen = [device_named(tf, name) for name in plan.devices] or devices(tf)

@@ -142,7 +142,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
         yield output
     finally:
         sys.stdin = before[0]
-        sys.stdout, sys.stderr = output.release(), errors.release()  # type: ignore[assignment]
+        sys.stdout, sys.stderr = output.release(), errors.release()
 
 
 def _fill_descriptors() -> None:

@@ -80,7 +80,7 @@ def _shape(text: str) -> tuple[int, ...]:
         UsageError: it is none, or has no room here.
     """
     groups = chosen([text], shape_group, ())
-    shapes = [shape for group in groups for shape in group]
+    shapes: list[tuple[int, ...]] = [shape for group in groups for shape in group]
     if len(shapes) != 1:
         raise UsageError(f"--shape expects one shape such as 64x512x1000, got {text!r}")
     try:
