@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -158,17 +159,28 @@ def replay_apart(finding: Finding, limits: Limits, *, device: str | None = None)
         given=json.dumps(request),
         paths=[path for path in module_paths() if path],
     )
-    if not ended.code and not ended.overdue:
-        answer = json.loads(ended.output)
-        if "audit" in answer:
-            raise AuditError(answer["audit"])
-        if "backend" in answer:
-            raise BackendError(answer["backend"])
+    answer = {} if ended.code or ended.overdue else _answer(ended.output)
+    if "audit" in answer:
+        raise AuditError(answer["audit"])
+    if "backend" in answer:
+        raise BackendError(answer["backend"])
+    if "failed" in answer:
+        raise RuntimeError(answer["failed"])
+    if answer:
         return Replayed.from_json(answer)
     kind = kinds.TIMEOUT if "silent" in ended.overdue else kinds.CRASH
     if kind == finding.kind:
         return Replayed(verdict=STANDS, told=f"it still stands: {ended.death}")
     return Replayed(verdict=CHANGED, told=f"it changed to a {kind}: {ended.death}")
+
+
+def _answer(output: str) -> dict[str, Any]:
+    """What `main` wrote; nothing if a path ended the process before, as if all were well."""
+    try:
+        found: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return {}
+    return found
 
 
 def main() -> None:
@@ -188,6 +200,9 @@ def main() -> None:
         answer = {"audit": str(error)}
     except BackendError as error:
         answer = {"backend": str(error)}
+    except Exception as error:  # noqa: BLE001 - ours: what a path raises was caught before
+        traceback.print_exc()
+        answer = {"failed": f"replaying apart: {type(error).__name__}: {error}"}
     with answers:
         answers.write(json.dumps(answer))
 

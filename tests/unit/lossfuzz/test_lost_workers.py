@@ -325,6 +325,21 @@ def test_a_loss_that_raises_system_exit_is_told_by_that_name(tmp_path, monkeypat
     assert max(finding["logits"]) > 100
 
 
+@pytest.mark.parametrize("name", ["LEAVES", "RAISES_SYSTEM_EXIT"])
+def test_a_process_that_ends_with_exit_code_0_is_a_crash_that_replay_sees(
+    name, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(HOSTILE)
+    found = run(tmp_path / "h", [name])
+    (finding,) = [one for one in found["worst"] if one["kind"] == "crash"]
+    capsys.readouterr()
+    again = ["replay", f"{tmp_path / 'h'}#{finding['id']}"]
+    assert main(again) == 2
+    assert f"--loss hostile_paths:{name}" in capsys.readouterr().err
+    assert main([*again, "--trust"]) == 0
+    assert "it still stands" in capsys.readouterr().out.lower()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_nothing_of_a_campaign_outlives_its_coordinator(number, tmp_path):
     scratch = tmp_path / "scratch"
