@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import (
@@ -48,6 +48,7 @@ _REFUSED_BY_SYSTEM = {
 }
 _NO_TEMPORARY = "No usable temporary directory"
 _LONGEST = 2000
+_SHOWN = 200
 
 
 def carried_out(options: argparse.Namespace) -> int:
@@ -80,6 +81,9 @@ def _failed(error: BaseException, options: argparse.Namespace, started: float) -
     if isinstance(error, FileNotFoundError) and not _is_somewhere():
         _tell("error: the current folder has been removed: go to another one")
         return USAGE_ERROR
+    if _is_about_a_name(error, options):
+        _tell(f"error: cannot use {one_line(str(error.filename))[:_SHOWN]!r}: {error.strerror}")
+        return USAGE_ERROR
     if _is_refused_by_system(error):
         _tell(f"error: the system refused what the command needs: {_said(error)}{kept}")
     else:
@@ -90,6 +94,24 @@ def _failed(error: BaseException, options: argparse.Namespace, started: float) -
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error, file=sys.stderr)
     return OUTPUT_FAILED if _is_refused_by_system(error) else INTERNAL_ERROR
+
+
+def _is_about_a_name(error: BaseException, options: argparse.Namespace) -> TypeGuard[OSError]:
+    """Whether the system cannot use a file's name that the user gave, or one in such a folder."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return False
+    given = [one for value in vars(options).values() for one in _texts(value) if one]
+    return any(error.filename.startswith(one.partition("#")[0]) for one in given)
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str | Path):
+        return [str(value)]
+    return (
+        [str(one) for one in value if isinstance(one, str | Path)]
+        if isinstance(value, list)
+        else []
+    )
 
 
 def _is_refused_by_system(error: BaseException) -> bool:

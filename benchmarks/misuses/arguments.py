@@ -76,10 +76,8 @@ ARGUMENTS: Table = [
     _refused("no rows", "lossfuzz run --rows 0", ".*(row|budget).*0"),
     _refused("negative rows", "lossfuzz run --rows=-5", ".*-5"),
     _refused("rows with a fraction", "lossfuzz run --rows 1.5", ".*1.5"),
-    _refused(
-        "rows beyond everything", "lossfuzz run --rows 99999999999999999999999", ".*9999999999"
-    ),
-    _refused("rows of 10^12", "lossfuzz run --rows 1000000000000", ".*1.?000.?000.?000.?000"),
+    _refused("rows beyond everything", "lossfuzz run --rows 99999999999999999999999", ".*9.99e"),
+    _refused("rows of 2*10^12", "lossfuzz run --rows 2000000000000", ".*2.?000.?000.?000.?000"),
     _refused("rows of 5,000 digits", f"lossfuzz run --rows {'9' * 5000}", ".*(rows|int)"),
     _refused("seconds of nonsense", "lossfuzz run --seconds soon", ".*soon"),
     _refused("no seconds", "lossfuzz run --seconds 0", ".*0"),
@@ -146,7 +144,7 @@ ARGUMENTS: Table = [
         says=ERROR + ".*program",
         files={"program": "#!/bin/sh\nexec sleep 1000\n"},
         prepare=lambda work: (work / "program").chmod(0o755),
-        seconds=90,
+        seconds=180,  # it has two minutes to import TensorFlow
     ),
     Case(
         name="an interpreter that says without end",
@@ -192,7 +190,9 @@ ARGUMENTS: Table = [
     _refused("memory of all shapes", "lossfuzz memory --shape all", ".*all"),
     _refused("a referee of no rows", "lossfuzz referee --rows 0", ".*0"),
     _refused("a referee of negative rows", "lossfuzz referee --rows=-1", ".*-1"),
-    _refused("a referee of 10^12 rows", "lossfuzz referee --rows 1000000000000", ".*1.?000.?000"),
+    _refused(
+        "a referee of 2*10^12 rows", "lossfuzz referee --rows 2000000000000", ".*2.?000.?000"
+    ),
     _refused("a referee of a bad shape", "lossfuzz referee --shapes 5", ".*5"),
     _refused("a referee of a huge shape", "lossfuzz referee --shapes 99999999x99999999", ".*"),
     _refused("a referee of an unknown loss", "lossfuzz referee --losses hinged", ".*hinged"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.losses.spec import LossSpec
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 120.0
 """Importing TensorFlow takes seconds, from a cold disk or beside other work many of them."""
 
 REQUEST_TIMEOUT_S = 600.0

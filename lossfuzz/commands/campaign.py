@@ -26,6 +26,7 @@ from lossfuzz.fitting import Fitted, RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.harness.fields import record_of, texts, texts_by_name
 from lossfuzz.harness.subjects.process import SubjectError, program_path
+from lossfuzz.harness.subjects.subject import START_TIMEOUT_S
 from lossfuzz.quantities import machine_memory
 from lossfuzz.stored import one_line_of, plan_of, read_campaign
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
@@ -255,8 +256,13 @@ def _described(
     """
     engine = _engine(plan, {}, logical_cpus, options)
     body = {"devices": plan["devices"], "pythons": programs}
+    patience = (
+        1 + len(programs)
+    ) * START_TIMEOUT_S  # one that does not answer is told by its name
     try:
-        engine.submit(Request(kind="describe", key="describe", group=-1, body=body))
+        engine.submit(
+            Request(kind="describe", key="describe", group=-1, body=body, seconds=patience)
+        )
         event = engine.next_event()
     finally:
         engine.close()

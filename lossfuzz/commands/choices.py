@@ -102,7 +102,7 @@ def losses_named(
 
 
 _NO_COMMA_LIST = (
-    "--losses takes no comma list, since names hold commas: give the option again for each"
+    "--losses takes no comma list, since names hold commas: repeat the option for each"
 )
 
 

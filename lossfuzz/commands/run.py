@@ -138,7 +138,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             modes=tuple(
                 mode for mode in MODES if mode in chosen(options.modes, mode_named, MODES)
             ),
-            devices=tuple(split(options.device)),
+            devices=tuple(_devices(options.device)),
             families=tuple(dict.fromkeys(chosen(options.families, family, FAMILIES))),
             shapes=tuple(dict.fromkeys(shape for group in shapes for shape in group)),
             rows=None if options.seconds is not None else _rows(options.rows),
@@ -149,6 +149,13 @@ def _plan(options: argparse.Namespace) -> Plan:
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _devices(names: list[str] | None) -> list[str]:
+    found = split(names)
+    if names and not found:
+        raise ValueError("--device expects names of devices, such as CPU:0, got none")
+    return found
 
 
 def _rows(rows: int | None) -> int:
