@@ -333,6 +333,7 @@ def _record(change: Change) -> Callable[[Path], None]:
         path = work / "finding.json"
         record = json.loads(path.read_text())
         record.pop("id")
+        record.pop("checksum")
         path.write_text(json.dumps(change(record)))
 
     return prepare

@@ -20,7 +20,8 @@ def drop(store, kind, key):
     """Take a record out, and count the others anew."""
     with store._writes():
         store._connection.execute("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
-        del store._digests[kind, key]
+        digest = store._digests.pop((kind, key))
+        store._sum = (store._sum - int.from_bytes(digest, "big")) % (1 << 256)
 
 
 def records(store):
@@ -39,6 +40,7 @@ def written(folder, contents):
     with contextlib.closing(Store.create(folder, {})) as store, store._writes():
         store._connection.execute("DELETE FROM records")
         store._digests.clear()
+        store._sum = 0
         for kind, key, value in contents:
-            store._digests[kind, key] = store._put(kind, key, value)[1]
+            store._note(kind, key, store._put(kind, key, value)[1])
     return folder
