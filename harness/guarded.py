@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import decimal
 import gc
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.arithmetic import Arithmetic
 from lossfuzz.harness.settings import settings
 from lossfuzz.harness.streams import Streams
 
@@ -62,11 +62,11 @@ _MODULES = (_Names(builtins), _Names(np))
 class Guarded:
     """``with Guarded():`` around a call of a user's code; one use each, and they may be nested.
 
-    Kept are NumPy's error state and print options; its names and those of Python's builtins; the
-    context of `decimal`; the working folder; the standard streams and their descriptors; Keras's
-    and tf_keras's policy, float type and epsilon; whether ``tf.function`` runs eagerly; the
-    warnings' filters; the recursion limit; which signals are blocked; and whether garbage is
-    collected. Signal handlers `Interruption` keeps.
+    Kept are NumPy's error state and print options; its names and those of Python's builtins; how
+    this thread computes, as `Arithmetic` has it; the working folder; the standard streams and
+    their descriptors; Keras's and tf_keras's policy, float type and epsilon; whether
+    ``tf.function`` runs eagerly; the warnings' filters; the recursion limit; which signals are
+    blocked; and whether garbage is collected. Signal handlers `Interruption` keeps.
 
     Attributes:
         changed: which settings of libraries the code changed, and to what; known after it.
@@ -81,8 +81,8 @@ class Guarded:
         """Keep the state."""
         self._errors = _errstate()
         self._errors.__enter__()
-        self._decimals = decimal.getcontext()
-        decimal.setcontext(self._decimals.copy())
+        self._arithmetic = Arithmetic()
+        self._arithmetic.keep()
         for module in _MODULES:
             module.keep()
         self._printing = np.get_printoptions()
@@ -108,7 +108,7 @@ class Guarded:
         for module in _MODULES:
             module.restore()
         self._errors.__exit__(kind, error, trace)
-        decimal.setcontext(self._decimals)
+        self._arithmetic.restore()
         if np.get_printoptions() != self._printing:
             np.set_printoptions(**self._printing)
         if self._folder and _folder() != self._folder:

@@ -66,6 +66,7 @@ class Interruption:
                 if callable(handler):
                     signal.signal(number, self._noting(handler))
             self._handlers[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
+            self._before = signal.getitimer(signal.ITIMER_REAL)[0]
         limit = time_limit()
         if math.isinf(limit.seconds):
             return
@@ -89,6 +90,8 @@ class Interruption:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
             watchdog.WATCHDOG.forget(self._call)
             self._cancelling.end()
+        elif self._handlers and not self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)  # one that the code has set would kill us
         for number, handler in self._handlers.items():
             if handler is not None:  # one that Python did not set it cannot set again
                 signal.signal(number, handler)

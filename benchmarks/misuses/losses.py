@@ -112,7 +112,7 @@ class Loss:
         codes: of a run, and of a check.
         doors: ``check``, ``run``, ``workers``: through which it is given.
         mode: of TensorFlow.
-        more: of the cases.
+        named: as what it is told where it is refused by `lossfuzz.check`.
     """
 
     name: str
@@ -121,6 +121,7 @@ class Loss:
     codes: tuple[int, ...] = REFUSED
     doors: tuple[str, ...] = ("check", "run")
     mode: str = "eager"
+    named: str = "mine"
 
 
 def _does(name: str, line: str, says: str = "", **more: Any) -> Loss:
@@ -441,11 +442,11 @@ SIGNATURES = (
     _has("is asynchronous", "async def mine(x, y): return fused(x, y)", "coroutine|async"),
     _has("is a generator", "def mine(x, y): yield fused(x, y)", "generator"),
     _has("is a class", "class mine:\n    def __call__(self, x, y): return fused(x, y)", "class"),
-    _has("is no function", "mine = 5", "int|call"),
-    _has("is nothing", "mine = None", "None|call"),
-    _has("is a module", "import math as mine", "module|call"),
-    _has("is a built-in", "mine = max", "."),
-    _has("is NumPy's", "mine = np.add", "."),
+    _has("is no function", "mine = 5", "int|call", named="5"),
+    _has("is nothing", "mine = None", "None|call", named="None"),
+    _has("is a module", "import math as mine", "module|call", named="math"),
+    _has("is a built-in", "mine = max", ".", named="builtins:max"),
+    _has("is NumPy's", "mine = np.add", ".", named="numpy:add"),
     _has(
         "is a method of a class",
         "class K:\n    def loss(self, x, y): return fused(x, y)\n\n\nmine = K.loss",
@@ -458,7 +459,12 @@ SIGNATURES = (
         says="no defect|sound",
     ),
     _has("is partial", "mine = functools.partial(fused)", codes=SOUND, says="no defect|sound"),
-    _has("is partial and full", "mine = functools.partial(fused, 1, 2)", "argument|positional"),
+    _has(
+        "is partial and full",
+        "mine = functools.partial(fused, 1, 2)",
+        "argument|positional",
+        named="partial",
+    ),
     _has(
         "has a signature that lies",
         "def mine(x, y): return fused(x, y)\n\n\nmine.__signature__ = 5",
@@ -487,8 +493,8 @@ SIGNATURES = (
         codes=(0, 2),
     ),
     _has("exchanges its arguments", "def mine(a, b): return fused(b, a)", ".", codes=(0, 1, 2)),
-    _has("is a layer", "mine = tf.keras.layers.Dense(1)", "."),
-    _has("is Keras's name", "mine = 'mse'", "str|call"),
+    _has("is a layer", "mine = tf.keras.layers.Dense(1)", ".", named="Dense"),
+    _has("is Keras's name", "mine = 'mse'", "str|call", named="mse"),
 )
 
 GROUPS = {
@@ -510,7 +516,8 @@ def _case(loss: Loss, door: str) -> Case:
     slow = "hang" in loss.says or "silent" in loss.says
     says = loss.says or "."
     if loss.codes == REFUSED:  # whoever is refused, is named
-        says = rf"(?s)(?=.*mine)(?=.*({says}))"
+        named = loss.named if door == "check" else "mine"
+        says = rf"(?s)(?=.*{named})(?=.*({says}))"
     if door == "check":
         files["tried.py"] = DRIVER.replace("MODE", repr(loss.mode))
         command, folder = "python tried.py mine", {"PYTHONPATH": "$PLACE/work"}

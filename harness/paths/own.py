@@ -69,8 +69,8 @@ def own_path(
             f"expected a loss that can be called with (logits, labels), got the class "
             f"{loss.__name__}: make an object of it, such as {loss.__name__}(), and give that"
         )
-    signature = signature_of(loss, against)
     written = name or _written_name(loss)
+    signature = signature_of(loss, against, written)
     if name is None and "<" in written:
         written = _KNOWN.free(written, loss, against, ending=f"{_AS}{against.name}")
     path = LossPath(

@@ -52,8 +52,13 @@ class Signature:
         return ", ".join(self.arguments("logits", "labels", _WEIGHTS))
 
 
-def signature_of(loss: Callable[..., Any], against: LossSpec) -> Signature:
+def signature_of(loss: Callable[..., Any], against: LossSpec, name: str = "") -> Signature:
     """How a loss is called, as its parameters and their names say.
+
+    Args:
+        loss: of a user.
+        against: the mathematics that it is to compute.
+        name: of the loss, for the error.
 
     Raises:
         TypeError: it cannot be called so.
@@ -74,7 +79,7 @@ def signature_of(loss: Callable[..., Any], against: LossSpec) -> Signature:
     try:
         signature.bind(*(None,) * (3 if weighted else 2))
     except TypeError as error:
-        name = getattr(loss, "__name__", type(loss).__name__)
+        name = name or getattr(loss, "__name__", type(loss).__name__)
         raise TypeError(
             f"expected a loss that can be called with (logits, labels); {name}{signature} "
             f"cannot: {error}{_advice(required, against)}"
