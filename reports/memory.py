@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.cells import Cell, cell_of
+from lossfuzz.harness.fields import number, optional_text, text
+from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.memory import Footprint
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ class CellCost:
             "device": self.cell.device,
             "route": self.route,
             "unavailable": self.unavailable,
-            "forward": found.forward if found else None,
-            "step": found.step if found else None,
-            "held": found.held if found else None,
-            "seconds": found.seconds if found else None,
-            "relative_time": self.relative_time if found else None,
+            "forward": json_number(found.forward) if found else None,
+            "step": json_number(found.step) if found else None,
+            "held": json_number(found.held) if found else None,
+            "seconds": json_number(found.seconds) if found else None,
+            "relative_time": json_number(self.relative_time) if found else None,
         }
 
     @classmethod
@@ -55,24 +57,25 @@ class CellCost:
         """The cost that `to_json` wrote.
 
         Raises:
-            ValueError: it names a path, format or mode that is not known here.
-            KeyError: it is no cost.
+            ValueError: it names a path, format or mode that is not known here, or a field is
+                missing or of another kind.
         """
-        footprint = None
-        if record["unavailable"] is None:
+        footprint, time = None, math.nan
+        unavailable = optional_text(record, "unavailable")
+        if unavailable is None:
             footprint = Footprint(
-                forward=float(record["forward"]),
-                step=float(record["step"]),
-                held=float(record["held"]),
-                seconds=float(record.get("seconds", math.nan)),
+                forward=number(record, "forward"),
+                step=number(record, "step"),
+                held=number(record, "held"),
+                seconds=number(record, "seconds", math.nan),
             )
-        time = record["relative_time"]
+            time = number(record, "relative_time")
         return cls(
             cell=cell_of(record),
-            route=record["route"],
+            route=text(record, "route"),
             footprint=footprint,
-            unavailable=record["unavailable"],
-            relative_time=math.nan if time is None else float(time),
+            unavailable=unavailable,
+            relative_time=time,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -17,7 +16,9 @@ from lossfuzz.commands.console import interrupted, progress_bar, wide_console
 from lossfuzz.commands.files import check_file, write_text
 from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError
+from lossfuzz.harness.seal import SCHEMA
 from lossfuzz.quantities import BYTES_OF_A_STEP, check_fits
+from lossfuzz.record import text_of
 from lossfuzz.reports import memory as memory_table
 from lossfuzz.reports.grid import Column, Line, show
 
@@ -52,7 +53,8 @@ def memory_command(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as ended:
         code = code_of(ended)
     if options.out is not None:
-        write_text(options.out, json.dumps([cost.to_json() for cost in found], indent=1))
+        record = {"schema": SCHEMA, "costs": [cost.to_json() for cost in found]}
+        write_text(options.out, text_of(record, indent=1))
     columns = [
         Column(
             name=name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import PAGE, STANDARD_OUTPUT, check_file, check_own, write_text
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, start_tensorflow
+from lossfuzz.harness.fields import items, record_of
+from lossfuzz.record import parsed, read_record, read_text
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
 from lossfuzz.reports.memory import CellCost, answers
 from lossfuzz.reports.parquet import MissingExtraError
@@ -96,13 +97,18 @@ def _measured(result: RunResult, folder: Path) -> RunResult:
 
 
 def _costs(path: Path) -> list[CellCost]:
+    """What ``lossfuzz memory --out`` wrote; the first versions wrote a list without a digest."""
     expected = "expected what 'lossfuzz memory --out' wrote"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return [CellCost.from_json(one) for one in record]
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror}): {expected}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        record = parsed(read_text(path, expected), repr(str(path)), expected)
+        if not isinstance(record, list):
+            record = read_record(path, ("costs",), expected).get("costs")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    try:
+        record = items({"costs": record}, "costs")
+        return [CellCost.from_json(record_of(one, "costs")) for one in record]
+    except ValueError as error:
         raise UsageError(f"{str(path)!r} cannot be read ({error}): {expected}") from None
 
 

@@ -221,7 +221,7 @@ def test_memory_is_answered_by_route(tmp_path):
     answer = " ".join(done.stdout.split())
     assert "float32 eager: peak of loss and gradient, by route: fused on logits 2.0" in answer
     assert "clip + log 6." in answer
-    costs = {(cost["path"], cost["mode"]): cost for cost in json.loads(out.read_text())}
+    costs = {(cost["path"], cost["mode"]): cost for cost in json.loads(out.read_text())["costs"]}
     assert costs["keras/function/softmax-op", "graph"]["route"] == "softmax skipped"
     assert costs["tf.nn/fused", "xla"]["relative_time"] > 0
 

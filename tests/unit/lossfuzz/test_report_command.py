@@ -20,6 +20,7 @@ from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.store import Store
 from lossfuzz.cli import main
 from lossfuzz.harness.seal import sealed
+from lossfuzz.record import text_of
 from lossfuzz.stored import read
 
 CHOICES = [
@@ -254,9 +255,19 @@ def test_what_paths_cost_is_shown_on_the_page(inline, tmp_path, capsys):
     arguments = ["--memory", str(costs), "--html", str(page), "--quiet"]
     assert main(["report", str(inline), *arguments]) == 0
     assert "2.06 x" in page.read_text()
-    costs.write_text("[1]")
-    assert main(["report", str(inline), *arguments]) == 2
+    page.unlink()
+    costs.write_text(text_of({"schema": 2, "costs": [cost]}))
+    assert main(["report", str(inline), *arguments]) == 0
+    assert "2.06 x" in page.read_text()
     capsys.readouterr()
+    intact = costs.read_text()
+    for damaged in ("[1]", "5", intact.replace("2.0625", "2.0635")):
+        costs.write_text(damaged)
+        assert main(["report", str(inline), *arguments]) == 2
+        assert (
+            "expected what 'lossfuzz memory" in (told := one_line_error(capsys))
+            or "digest" in told
+        )
     assert main(["report", str(inline), "--memory", str(tmp_path / "none")]) == 2
     assert "expected what 'lossfuzz memory --out' wrote" in one_line_error(capsys)
 
