@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lossfuzz.harness.paths.own_call import FLOATING, LossError
+from lossfuzz.harness.printable import printable
 from lossfuzz.harness.user_code import OverdueError, UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _line(error: Exception) -> str:
         return first
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     nodes = [place for place, line in enumerate(lines) if line.startswith("[[{{node")]
-    return lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1]
+    return printable(lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1])
 
 
 def training_step(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.guarded import Guarded
-from lossfuzz.harness.interruption import Interruption
+from lossfuzz.harness.interruption import Interruption, is_from_outside
+from lossfuzz.harness.printable import printable
 from lossfuzz.harness.settings import Changed, settings_for
 from lossfuzz.harness.time_limit import OutOfTimeError, time_limit
 
@@ -91,13 +92,15 @@ class UserCode:
 
 def kind_of(error: BaseException) -> str:
     """The name of an error's class; AutoGraph makes classes of its own of some."""
-    return type(error).__name__.removesuffix("Wrapper")
+    return printable(type(error).__name__.removesuffix("Wrapper"))
 
 
 def line_of(error: BaseException) -> str:
     """The first line of what an error says, if it says anything."""
     try:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    except Exception as another:  # noqa: BLE001 - whatever a user's class raises when it is asked
+    except BaseException as another:
+        if is_from_outside(another):
+            raise
         return f"no message, for its __str__ raised {kind_of(another)}"
-    return lines[0] if lines else "no message"
+    return printable(lines[0]) if lines else "no message"

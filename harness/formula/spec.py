@@ -28,6 +28,7 @@ from lossfuzz.harness.names import Names
 from lossfuzz.harness.reference.enclosed import reference_by_enclosures
 from lossfuzz.harness.reference.enclosure import Enclosure
 from lossfuzz.harness.reference.numbers import FLOAT64
+from lossfuzz.harness.time_limit import limited_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,8 +176,11 @@ def formula(
     given = FORMULAS.free(wanted, *made_of)
     function = UserFunction(name=given, function=exact, target=target)
     derived = Derived(function=function)
-    classes = _probed(derived)
     by_class = target in (kinds.BINARY, kinds.PROBABILITY)
+    with limited_by_default():  # a function without an end would hang whoever imports it
+        classes = _probed(derived)
+        steepness = derived.sizes(classes)[1]
+        masks = (not by_class and _masks(derived, classes)) if masks is None else masks
     spec = LossSpec(
         name=given,
         formula=_described(exact),
@@ -185,10 +189,10 @@ def formula(
         textbook=function.textbook,
         domain="rows on which the formula is finite and has a derivative",
         source=source or "the user's formula",
-        steepness=derived.sizes(classes)[1],
+        steepness=steepness,
         error_factor=_ERROR_FACTOR,
         headroom=lambda count: SMALLEST_WEIGHT_INVERSE * count,
-        masks=(not by_class and _masks(derived, classes)) if masks is None else masks,
+        masks=masks,
         derived=derived,
     )
     FORMULAS.add(given, spec, *made_of)

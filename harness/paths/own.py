@@ -18,6 +18,7 @@ from lossfuzz.harness.names import Names
 from lossfuzz.harness.paths.own_call import LossError, checked_call
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.signature import signature_of
+from lossfuzz.harness.printable import printable
 from lossfuzz.harness.settings import keep_settings
 from lossfuzz.harness.time_limit import limited_by_default
 from lossfuzz.harness.user_code import UserCode, UserCodeError, kind_of, line_of
@@ -163,13 +164,15 @@ def is_importable(name: str) -> bool:
 
 def _written_name(loss: Loss) -> str:
     """``module:qualified.name`` of a function, of a Keras object that of its class."""
-    module = getattr(loss, "__module__", None) or type(loss).__module__
+    module = str(getattr(loss, "__module__", None) or type(loss).__module__)
     qualified = getattr(loss, "__qualname__", None)
-    if qualified is None:
+    if not isinstance(qualified, str):
         qualified = f"<{type(loss).__qualname__} object>"
-    elif "<" not in qualified and _found(module, qualified) is not loss:
+    elif "<" not in qualified and (
+        _found(module, qualified) is not loss or not f"{module}{qualified}".isprintable()
+    ):
         qualified = f"<{qualified}>"  # the name leads to something else
-    return f"{module}:{qualified}"
+    return printable(f"{module}:{qualified}")
 
 
 def _found(module: str, qualified: str) -> Any:

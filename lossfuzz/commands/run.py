@@ -34,6 +34,7 @@ from lossfuzz.harness.backend import BackendError
 from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.modes import MODES, mode_named
+from lossfuzz.harness.time_limit import limited
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.quantities import check_fits
 from lossfuzz.record import text_of
@@ -56,7 +57,8 @@ def run_command(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a choice is unknown, the folder can't be written, TensorFlow is missing.
     """
-    plan = _plan(options)
+    with limited(options.time_limit):  # it imports the losses, which may have no end
+        plan = _plan(options)
     if options.fail_above is not None and not 0 <= options.fail_above <= 1:
         raise UsageError(f"--fail-above expects a share from 0 to 1, got {options.fail_above:g}")
     if options.python and options.workers is None:
