@@ -293,7 +293,7 @@ class Finding:
         Raises:
             ValueError: a field is missing, unknown or of another kind; the message names it.
         """
-        if record.get(CHECKSUM, _checksum(record)) != _checksum(record):
+        if CHECKSUM in record and record[CHECKSUM] != _checksum(record):
             raise ValueError(
                 "the finding's record does not match its checksum: it was damaged or changed; one "
                 "that was written by hand has no 'id' and no 'checksum'"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.fields import as_count, as_whole, items
+from lossfuzz.harness.fields import are_whole, items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,29 +133,25 @@ class StabilityMap:
         for classes in record:
             if not (classes.isascii() and classes.isdigit() and len(classes) < _LONG):
                 raise ValueError(f"expected a number of classes, got {classes[:40]!r}")
-            for figures in items(record, classes):
-                at, place = _place_of(figures)
-                places[int(classes), at] = place
+            found = items(record, classes)
+            if not {*map(type, found)} <= {list} or not {*map(len, found)} <= {4, 5}:
+                raise ValueError("a place of the stability map is no list of 4 or 5 numbers")
+            if not are_whole([*itertools.chain.from_iterable(found)]):
+                raise ValueError("a place of the stability map is no list of whole numbers")
+            for figures in found:
+                places[int(classes), figures[0]] = _place_of(*figures)
         return cls(places)
 
 
-def _place_of(figures: Any) -> tuple[int, Place]:
-    """A bin and what is there, as `StabilityMap.to_json` writes them."""
-    if not isinstance(figures, list) or len(figures) not in (4, 5):
-        raise ValueError("a place of the stability map is no list of four or five numbers")
-    at, rows, loss, gradient, defective = (*figures, 0)[:5]
-    if not 0 <= as_count(at, "bin") < len(EDGES) - 1:
+def _place_of(at: int, rows: int, loss: int, gradient: int, defective: int = 0) -> Place:
+    """What is at a bin, as `StabilityMap.to_json` writes it."""
+    if not 0 <= at < len(EDGES) - 1:
         raise ValueError(f"bin {at} lies outside the stability map")
-    levels = as_whole(loss, "level"), as_whole(gradient, "level")
-    if not all(LOWEST_LEVEL <= level <= INFINITE_LEVEL for level in levels):
-        raise ValueError(f"levels {levels} lie outside the stability map")
-    place = Place(
-        rows=as_count(rows, "rows"),
-        loss=levels[0],
-        gradient=levels[1],
-        defective=as_count(defective, "defective"),
-    )
-    return at, place
+    if not (LOWEST_LEVEL <= loss <= INFINITE_LEVEL and LOWEST_LEVEL <= gradient <= INFINITE_LEVEL):
+        raise ValueError(f"levels {loss} and {gradient} lie outside the stability map")
+    if rows < 0 or defective < 0:
+        raise ValueError("a place of the stability map has fewer rows than none")
+    return Place(rows=rows, loss=loss, gradient=gradient, defective=defective)
 
 
 _LONG = 12
