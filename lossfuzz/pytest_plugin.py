@@ -5,7 +5,7 @@ Loads the standard library and pytest alone until a test checks a loss.
 
 from __future__ import annotations
 
-import os
+import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -237,10 +237,18 @@ def _load_profile(config: pytest.Config, name: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file at once or not at all; a device or pipe of that name is written to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_text(text, encoding="utf-8")
+        return
+    unfinished = path.with_name(f".lossfuzz-{secrets.token_hex(8)}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        with unfinished.open("x", encoding="utf-8") as file:
+            file.write(text)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.campaign import store_file, store_v1
 from lossfuzz.campaign.store_file import FILE, LOCK, SCHEMA
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.fields import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,8 +212,7 @@ class Store:
 
     def _result(self, number: int, row: int) -> dict[str, Any]:
         key = str(number)
-        found: dict[str, Any] = self._content(row, _TASK, key, self._digests[_TASK, key])
-        return found
+        return record_of(self._content(row, _TASK, key, self._digests[_TASK, key]), f"task {key}")
 
     def _content(self, row: int, kind: str, key: str, digest: bytes) -> Any:
         found = self._connection.execute("SELECT content FROM records WHERE rowid = ?", (row,))
