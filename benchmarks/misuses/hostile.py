@@ -36,7 +36,7 @@ COMMANDS = {
     "parquet": "lossfuzz report night --parquet figures",
     "tensorboard": "lossfuzz report night --tensorboard board",
     "compare": "lossfuzz compare night plain --html both.html --json both.json",
-    "compare backwards": "lossfuzz compare plain night --markdown -",
+    "compare backwards": "lossfuzz compare plain night --markdown - 2> /dev/null",
     "replay": "lossfuzz replay 'night#1'",
     "a script": "lossfuzz replay 'night#1' --script",
     "an issue": "lossfuzz replay 'night#1' --issue",

@@ -81,7 +81,7 @@ class Store:
                 store.close()
                 unfinished.rename(path)
             except BaseException:
-                os.close(lock)
+                store_file.unlocked(lock)
                 raise
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ class Store:
                 connection.execute("PRAGMA journal_mode = WAL")
                 return cls(connection, folder, lock)
             except BaseException:
-                os.close(lock)
+                store_file.unlocked(lock)
                 raise
 
     @classmethod
@@ -127,7 +127,7 @@ class Store:
         """Let the store go."""
         self._connection.close()
         if self._lock is not None:
-            os.close(self._lock)
+            store_file.unlocked(self._lock)
             self._lock = None
 
     def discard(self) -> None:

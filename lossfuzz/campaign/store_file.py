@@ -112,6 +112,17 @@ def locked(folder: Path) -> int:
     return lock
 
 
+def unlocked(lock: int) -> None:
+    """Let a lock go.
+
+    Closing alone would leave it with a child that another thread has forked and that has not
+    started its own program yet.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The schema of a store."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
