@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.baseline import read_stored
@@ -48,12 +49,13 @@ def read(path: Path, *, with_findings: bool = False) -> RunResult:
 def campaign_in(path: Path) -> Path | None:
     """The folder of the campaign that a path names, or that holds the file that it names, if any.
 
-    A folder without a campaign and without results counts as one, so that it is told as such.
+    A folder without a campaign and without results counts as one, so that it is told as such; so
+    does one whose store is a link that leads nowhere, rather than what stands beside it.
     """
     if path.is_dir():
-        holds = (path / FILE).exists() or not (path / _RESULTS).exists()
+        holds = os.path.lexists(path / FILE) or not (path / _RESULTS).exists()
         return path if holds else None
-    return path.parent if path.name == FILE and path.exists() else None
+    return path.parent if path.name == FILE and os.path.lexists(path) else None
 
 
 def record(path: Path, expected: str) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def record(path: Path, expected: str) -> dict[str, Any]:
         UsageError: there is nothing that can be read.
     """
     campaign = campaign_in(path)
-    if campaign is not None and (campaign / FILE).exists():
+    if campaign is not None and os.path.lexists(campaign / FILE):
         return read_campaign(campaign).to_json()
     path = _file_of(path)
     with _one_line(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from dataclasses import replace
@@ -95,7 +96,7 @@ def resume_command(options: argparse.Namespace) -> int:
     """
     from lossfuzz.commands.run import show_and_write
 
-    if not (options.out / FILE).exists() and (options.out / RESULTS).exists():
+    if not os.path.lexists(options.out / FILE) and (options.out / RESULTS).exists():
         raise UsageError(
             f"{str(options.out)!r} holds no campaign, but the results of a run that was none and "
             "cannot be resumed: 'lossfuzz run --workers N' makes a campaign, which can"

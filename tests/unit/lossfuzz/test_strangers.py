@@ -262,3 +262,20 @@ def test_a_store_of_an_older_lossfuzz_with_an_endless_view_is_refused_at_once(so
         stored.read(tmp_path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("target", [FILE, "nowhere"])
+@pytest.mark.parametrize("command", ["report", "compare", "replay", "merge", "resume"])
+def test_a_store_that_is_a_link_to_nothing_hides_no_results(
+    command, target, sound, tmp_path, capsys
+):
+    folder = tmp_path / "linked"
+    shutil.copytree(sound / "run", folder)
+    (folder / FILE).symlink_to(target)
+    lines = {
+        "compare": [str(folder), str(sound / "run")],
+        "replay": [f"{folder}#1"],
+        "merge": [str(folder), "--out", str(tmp_path / "joint")],
+    }
+    assert main([command, *lines.get(command, [str(folder)])]) == 2
+    assert f"{FILE}' is a symbolic link" in " ".join(capsys.readouterr().err.split())
