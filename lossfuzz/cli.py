@@ -62,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lossfuzz.ending import carried_out  # which takes the time that --help has not
 
         _look_in_current_folder(options)
-        code = carried_out(options)
+        if arguments is None and _names_modules(options):
+            from lossfuzz.supervised import supervised
+
+            code = supervised(lambda: carried_out(options), _modules_named(options))
+        else:
+            code = carried_out(options)
         return OUTPUT_FAILED if _is_lost(output, code) else code
 
 
@@ -95,11 +100,14 @@ def _look_in_current_folder(options: argparse.Namespace) -> None:
 
 
 def _names_modules(options: argparse.Namespace) -> bool:
-    """Whether an option may name something of a user's own, as ``package.module:name``."""
-    if getattr(options, "trust", False):
-        return True
+    """Whether the command may call something of a user's own."""
+    return getattr(options, "trust", False) or bool(_modules_named(options))
+
+
+def _modules_named(options: argparse.Namespace) -> list[str]:
+    """What may be something of a user's own, as ``package.module:name``."""
     given = (getattr(options, name, None) or () for name in ("loss", "against", "losses", "paths"))
-    return any(":" in name for names in given for name in names)
+    return [name for names in given for name in names if ":" in name]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -14,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from lossfuzz.campaign.machine import end_with_parent
 
 if TYPE_CHECKING:
     from lossfuzz.campaign.bisection import Probing
@@ -47,15 +48,11 @@ def _end_with(coordinator: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
-    with contextlib.suppress(OSError, AttributeError):  # only Linux knows it
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
-    if os.getppid() != coordinator:
-        os._exit(0)
+    end_with_parent(coordinator)
 
 
-_PR_SET_PDEATHSIG = 1
 _SUBJECT_DIED = 70
 _ENDED_BY_LOSS = 71
 

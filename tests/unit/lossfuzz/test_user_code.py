@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -144,6 +145,38 @@ def test_the_time_limit_holds_outside_of_the_main_thread():
     thread.start()
     thread.join(60)
     assert "took more than 0.5 s" in told[0]
+
+
+TRACED = """
+import sys, threading, time
+from lossfuzz.harness.time_limit import limited
+from lossfuzz.harness.user_code import OverdueError, UserCode
+
+def late():
+    try:
+        with limited(1), UserCode("late"):
+            time.sleep(1.5)  # C code: the exception is under way when the call has ended
+    except OverdueError:
+        print("told")
+
+def traced():
+    sys.settrace(lambda *_: None)
+    [abs(number) for number in map(lambda x: x, range(1000))]
+    sys.settrace(None)
+
+thread = threading.Thread(target=late)
+thread.start()
+thread.join()
+late()
+traced()
+print("gone on")
+"""
+
+
+def test_what_is_traced_goes_on_after_a_call_that_took_too_long():
+    line = [sys.executable, "-c", TRACED]
+    done = subprocess.run(line, check=False, capture_output=True, timeout=60)  # noqa: S603 - ours
+    assert done.stdout.split(b"\n")[:-1] == [b"told", b"told", b"gone on"], done.stderr
 
 
 def test_an_endless_formula_is_one_line():
