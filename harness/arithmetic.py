@@ -41,8 +41,9 @@ class Arithmetic:
         self._decimals = decimal.getcontext()
         decimal.setcontext(self._decimals.copy())
         gmpy2, mpmath, flint = (sys.modules.get(name) for name in ("gmpy2", "mpmath", "flint"))
-        self._gmpy2 = gmpy2.get_context() if gmpy2 is not None else None
+        self._gmpy2: Any = None
         if gmpy2 is not None:
+            self._gmpy2 = gmpy2.get_context()
             gmpy2.set_context(self._gmpy2.copy())
         self._mpmath = mpmath.mp.prec if mpmath is not None else None
         self._flint = [getattr(flint.ctx, name) for name in _FLINT] if flint is not None else []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.campaign.machine import end_with_parent
 from lossfuzz.errors import USAGE_ERROR
 from lossfuzz.harness.printable import one_line
-from lossfuzz.harness.watchdog import TIMED_OUT
+from lossfuzz.harness.time_limit import TIMED_OUT
 from lossfuzz.reports.words import listing
 
 if TYPE_CHECKING:

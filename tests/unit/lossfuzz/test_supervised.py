@@ -1,0 +1,88 @@
+"""The end of a command's process is told, whatever code of a user's did to it."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAD = """
+import ctypes, os, signal, sys, time
+from lossfuzz.supervised import supervised
+
+def work():
+    {body}
+    return 1
+
+sys.exit(supervised(work, ["mine:loss"]))
+"""
+
+
+def started(body):
+    line = [sys.executable, "-c", HEAD.format(body=body)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "told"),
+    [
+        ("os._exit(0)", 2, "with exit code 0 before it had a result"),
+        ("os._exit(3)", 2, "with exit code 3 before it had a result"),
+        ("ctypes.string_at(0)", 2, "with signal 11 (SIGSEGV) before"),
+        ("os.abort()", 2, "with signal 6 (SIGABRT) before"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 2, "with signal 9 (SIGKILL) before"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143, "with signal 15 (SIGTERM) before"),
+        ("os.closerange(0, 1000)", 2, "with exit code 1"),
+    ],
+)
+def test_an_end_without_a_result_is_one_line_that_names_the_code(body, code, told):
+    with started(body) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    (line,) = [line for line in err.splitlines() if line.startswith("lossfuzz: error: ")]
+    assert told in line
+    assert "mine:loss" in line
+
+
+def test_a_result_is_passed_on_and_nothing_is_told():
+    with started("print('shown', flush=True)") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (1, "shown\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_reach_the_work_once(number):
+    body = (
+        "got = []\n    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "        signal.signal(one, lambda number, _: got.append(number))\n"
+        "    print('ready', flush=True)\n    time.sleep(1); time.sleep(1)\n"
+        "    print(*got, flush=True)"
+    )
+    with started(body) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (1, f"{int(number)}\n", "")
+
+
+def test_the_work_ends_with_the_process_that_was_started():
+    with started("print(os.getpid(), flush=True)\n    time.sleep(1000)") as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline and state_of(worker) != "Z":
+                time.sleep(0.05)
+        assert time.monotonic() < deadline
+
+
+def state_of(number):
+    """Of a process, as Linux tells it; Z of one that has ended and is not awaited yet."""
+    try:
+        with open(f"/proc/{number}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        raise ProcessLookupError from None
