@@ -132,7 +132,7 @@ def are_whole(values: Collection[Any]) -> bool:
     """Whether all values are whole numbers that an int64 holds; quicker than one by one."""
     if set(map(type, values)) != {int}:
         return not values
-    return min(values) > -_LARGEST_COUNT and max(values) < _LARGEST_COUNT
+    return bool(min(values) > -_LARGEST_COUNT and max(values) < _LARGEST_COUNT)
 
 
 def as_whole(value: Any, name: str) -> int:
