@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 import traceback
@@ -63,8 +64,11 @@ def carried_out(options: argparse.Namespace) -> int:
     except UsageError as error:
         _tell(f"error: {one_line(str(error))}")
         return USAGE_ERROR
-    except KeyboardInterrupt as ended:
-        return code_of(ended)
+    except KeyboardInterrupt as ended:  # who had a result by then has shown it
+        code = code_of(ended)
+        name = signal.Signals(code - 128).name
+        _tell(f"ended by {name} before there was a result{_kept(options, started)}")
+        return code
     except SystemExit as ended:  # none of our commands raises it
         _tell(
             f"error: sys.exit({one_line(repr(ended.code))}) was called while the command ran "

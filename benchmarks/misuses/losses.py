@@ -253,7 +253,7 @@ ENDING = (
         body="calls = []\n\n\ndef mine(logits, labels):\n    calls.append(1)\n"
         "    if len(calls) > 30: os._exit(0)\n    return fused(logits, labels)\n",
         says="crash|ended",
-        codes=(1, 2),
+        codes=(0, 1, 2),
         doors=ALONE,
     ),
     Loss(
