@@ -89,20 +89,20 @@ def test_every_loss_of_a_row_can_be_reduced_and_is_found_again(loss, reduction):
 
 
 def test_a_function_of_a_module_becomes_a_formula_by_its_name(module):
-    spec = loss_named("my_losses:plain")
+    spec = loss_named("my_losses:plain", load=True)
     assert (spec.name, spec.target) == ("my_losses:plain", "integer label")
     assert loss_named("my_losses:plain") is spec
     assert loss_named("my_losses:Losses.plain").name == "my_losses:Losses.plain"
 
 
 def test_a_decorated_formula_keeps_its_target_and_docstring(module):
-    spec = loss_named("my_losses:soft")
+    spec = loss_named("my_losses:soft", load=True)
     assert (spec.name, spec.target) == ("my_losses:soft", "distribution")
     assert spec.formula == "Cross-entropy of soft targets."
 
 
 def test_reductions_of_a_users_formula_are_found(module):
-    spec = loss_named("my_losses:soft")
+    spec = loss_named("my_losses:soft", load=True)
     mean = loss_named("my_losses:soft, mean over the batch")
     assert mean is reduced.reduced(spec, "mean")
     assert loss_named("my_losses:soft-mean") is mean
@@ -141,7 +141,7 @@ def test_a_formula_that_cannot_be_imported_is_known_in_its_process():
 )
 def test_a_name_that_is_not_found_says_why(module, name, message):
     with pytest.raises(ValueError, match=message):
-        loss_named(name)
+        loss_named(name, load=True)
     with pytest.raises(ValueError, match=message):
         losses_matching([name])
 

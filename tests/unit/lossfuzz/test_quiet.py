@@ -90,4 +90,4 @@ def test_a_check_adds_no_log_to_those_of_the_users_own_import(folder):
 def test_a_users_own_log_level_counts(folder):
     done = ended([*RUN, "--as", "softmax-cross-entropy"], folder, TF_CPP_MIN_LOG_LEVEL="0")
     assert done.returncode == 0
-    assert "oneDNN custom operations are on" in done.stderr
+    assert "Compiled cluster using XLA!" in done.stderr  # one of level 0 on every machine
