@@ -132,7 +132,9 @@ def test_comments_comparisons_and_files_hold_text_alone(place, results, tmp_path
     assert all(one.exists() for one in targets)
 
 
-def test_a_device_that_would_be_a_path_is_refused_and_nothing_is_written(results, tmp_path, capsys):
+def test_a_device_that_would_be_a_path_is_refused_and_nothing_is_written(
+    results, tmp_path, capsys
+):
     record = json.loads(json.dumps(results).replace("CPU:0", "../../../up/CPU:0"))
     folder = tmp_path / "a" / "b" / "stranger"
     folder.mkdir(parents=True)
