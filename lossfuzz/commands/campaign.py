@@ -28,6 +28,7 @@ from lossfuzz.harness.backend import device_named, devices, start_tensorflow
 from lossfuzz.harness.fields import record_of, texts, texts_by_name
 from lossfuzz.harness.subjects.process import SubjectError, program_path
 from lossfuzz.harness.subjects.subject import START_TIMEOUT_S
+from lossfuzz.harness.time_limit import limited
 from lossfuzz.quantities import machine_memory
 from lossfuzz.stored import one_line_of, plan_of, read_campaign
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
@@ -104,7 +105,10 @@ def resume_command(options: argparse.Namespace) -> int:
     with ended_by_signals() as ending:
         try:
             check_own(options.out, RESULTS, TIMINGS, PAGE)
-            with contextlib.closing(Store.open(options.out)) as store:
+            with (
+                limited(options.time_limit),  # it may import losses, which may have no end
+                contextlib.closing(Store.open(options.out)) as store,
+            ):
                 result = _resumed(store, options)
         except AuditError as error:
             tell_error("audit", str(error))

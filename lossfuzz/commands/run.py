@@ -76,7 +76,8 @@ def run_command(options: argparse.Namespace) -> int:
             if options.workers is None:
                 result = _run_with_progress(plan, options)
             else:
-                result = campaign.start(plan, options)
+                with limited(options.time_limit):
+                    result = campaign.start(plan, options)
         except (BackendError, FormulaError, RefusedLossError, UsageError) as error:
             if not existed:
                 with contextlib.suppress(OSError):  # something was written there

@@ -142,3 +142,20 @@ def test_lines_are_written_however_long_a_batch_takes(monkeypatch, capsys):
     with console.told_progress("starting TensorFlow", "batch", quiet=True):
         time.sleep(0.15)
     assert capsys.readouterr().err == ""
+
+
+def test_a_campaign_of_a_loss_without_end_finds_a_timeout(tmp_path):
+    (tmp_path / "endless.py").write_text(
+        "def loss(logits, labels):\n    while True:\n        pass\n"
+    )
+    line = [
+        *(sys.executable, "-m", "lossfuzz", "run", "--loss", "endless:loss"),
+        *("--as", "softmax-cross-entropy", "--formats", "float32", "--modes", "eager"),
+        *("--device", "CPU:0", "--rows", "60", "--shapes", "16x5", "--families", "normal"),
+        *("--time-limit", "2", "--workers", "1", "--out", "out"),
+    ]
+    done = subprocess.run(  # noqa: S603 - this interpreter
+        line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 cell timed out: no row was measured." in done.stdout
