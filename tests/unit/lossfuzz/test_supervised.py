@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,13 @@ sys.exit(supervised(work, ["mine:loss"]))
 
 def started(body):
     line = [sys.executable, "-c", HEAD.format(body=body)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    return subprocess.Popen(  # noqa: S603 - ours
+        line,
+        cwd=Path(__file__).parent,  # not where the sources' folders would hide the package
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,11 @@ print("gone on")
 """
 
 
-def test_what_is_traced_goes_on_after_a_call_that_took_too_long():
+def test_what_is_traced_goes_on_after_a_call_that_took_too_long(tmp_path):
     line = [sys.executable, "-c", TRACED]
-    done = subprocess.run(line, check=False, capture_output=True, timeout=60)  # noqa: S603 - ours
+    done = subprocess.run(  # noqa: S603 - ours
+        line, cwd=tmp_path, check=False, capture_output=True, timeout=60
+    )
     assert done.stdout.split(b"\n")[:-1] == [b"told", b"told", b"gone on"], done.stderr
 
 
