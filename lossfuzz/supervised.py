@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from lossfuzz.campaign.machine import end_with_parent
+from lossfuzz.campaign.machine import end_with_parent, signal_name
 from lossfuzz.errors import USAGE_ERROR
 from lossfuzz.harness.printable import one_line
 from lossfuzz.harness.time_limit import TIMED_OUT
@@ -82,7 +82,7 @@ def _last_word(status: int, names: Sequence[str], *, is_done: bool) -> int:
     code = os.waitstatus_to_exitcode(status)
     if (is_done and code >= 0) or code == TIMED_OUT:  # which the watchdog has told
         return code
-    how = f"signal {-code} ({_name_of(-code)})" if code < 0 else f"exit code {code}"
+    how = f"signal {-code} ({signal_name(-code)})" if code < 0 else f"exit code {code}"
     when = "after its result was there" if is_done else "before it had a result"
     code_of_yours = listing(names, most=4) if names else "what the stored run names"
     print(  # noqa: T201 - the command's own line
@@ -92,10 +92,3 @@ def _last_word(status: int, names: Sequence[str], *, is_done: bool) -> int:
         file=sys.stderr,
     )
     return 128 - code if -code in _PASSED_ON else USAGE_ERROR
-
-
-def _name_of(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

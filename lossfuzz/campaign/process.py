@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
-from lossfuzz.campaign.machine import module_paths, resident_bytes
+from lossfuzz.campaign.machine import module_paths, resident_bytes, signal_name
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class WorkerProcess:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4000))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        how = f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
         last = _telling(lines)
         return f"the process ended with {how}" + (f": {last[:200]}" if last else "")
 
@@ -258,10 +258,3 @@ def _telling(lines: list[str]) -> str:
     told = [line.strip() for line in lines if not line.lstrip().startswith(("@ ", "***"))]
     fatal = [line for line in told if "Check failed" in line]
     return next((line for line in reversed(fatal or told) if line), "")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)  # one of real time has no name
