@@ -19,6 +19,7 @@ from lossfuzz.campaign.engine import module_paths, resident_bytes
 from lossfuzz.campaign.folders import search_like, search_path
 from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, start_tensorflow
+from lossfuzz.harness.exit_status import ending
 from lossfuzz.harness.findings import Finding
 from lossfuzz.replaying import CHANGED, STANDS, Replayed, replay
 from lossfuzz.trust import load
@@ -68,11 +69,9 @@ class Ended:
         """How it ended, in words."""
         if self.overdue:
             return self.overdue
-        how = f"exit code {self.code}"
-        if self.code < 0:
-            how = f"signal {signal.Signals(-self.code).name}"
         last = next((line for line in reversed(self.errors.splitlines()) if line.strip()), "")
-        return f"the process ended with {how}" + (f": {last.strip()[:200]}" if last else "")
+        told = f"the process ended with {ending(self.code)}"
+        return told + (f": {last.strip()[:200]}" if last else "")
 
 
 def run_apart(

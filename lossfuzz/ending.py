@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from lossfuzz.campaign.store_file import holds_store
 from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import (
     INTERNAL_ERROR,
@@ -19,6 +19,7 @@ from lossfuzz.errors import (
     UsageError,
     code_of,
 )
+from lossfuzz.harness.exit_status import signal_name
 from lossfuzz.harness.printable import one_line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def carried_out(options: argparse.Namespace) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt as ended:  # who had a result by then has shown it
         code = code_of(ended)
-        name = signal.Signals(code - 128).name
+        name = signal_name(code - 128)
         _tell(f"ended by {name} before there was a result{_kept(options, started)}")
         return code
     except SystemExit as ended:  # none of our commands raises it
@@ -157,7 +158,7 @@ def _kept(options: argparse.Namespace, started: float) -> str:
     if not isinstance(folder, Path):
         return ""
     try:
-        if (folder / "campaign.sqlite").exists():
+        if holds_store(folder):
             told = f"'lossfuzz resume {folder}' goes on from what it holds"
         elif (folder / "results.json").stat().st_mtime >= started:
             told = f"'lossfuzz report {folder}' shows what was measured until then"

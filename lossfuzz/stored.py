@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.baseline import read_stored
 from lossfuzz.campaign.outcome import merged
 from lossfuzz.campaign.store import Store
-from lossfuzz.campaign.store_file import FILE
+from lossfuzz.campaign.store_file import FILE, holds_store
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.fields import number, record_of
 from lossfuzz.harness.results import RunResult
@@ -53,9 +52,9 @@ def campaign_in(path: Path) -> Path | None:
     does one whose store is a link that leads nowhere, rather than what stands beside it.
     """
     if path.is_dir():
-        holds = os.path.lexists(path / FILE) or not (path / _RESULTS).exists()
+        holds = holds_store(path) or not (path / _RESULTS).exists()
         return path if holds else None
-    return path.parent if path.name == FILE and os.path.lexists(path) else None
+    return path.parent if path.name == FILE and holds_store(path.parent) else None
 
 
 def record(path: Path, expected: str) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def record(path: Path, expected: str) -> dict[str, Any]:
         UsageError: there is nothing that can be read.
     """
     campaign = campaign_in(path)
-    if campaign is not None and os.path.lexists(campaign / FILE):
+    if campaign is not None and holds_store(campaign):
         return read_campaign(campaign).to_json()
     path = _file_of(path)
     with _one_line(path):

@@ -13,8 +13,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from lossfuzz.campaign.machine import end_with_parent, signal_name
+from lossfuzz.campaign.machine import end_with_parent
 from lossfuzz.errors import USAGE_ERROR
+from lossfuzz.harness.exit_status import ending
 from lossfuzz.harness.printable import one_line
 from lossfuzz.harness.time_limit import TIMED_OUT
 from lossfuzz.reports.words import listing
@@ -82,13 +83,12 @@ def _last_word(status: int, names: Sequence[str], *, is_done: bool) -> int:
     code = os.waitstatus_to_exitcode(status)
     if (is_done and code >= 0) or code == TIMED_OUT:  # which the watchdog has told
         return code
-    how = f"signal {-code} ({signal_name(-code)})" if code < 0 else f"exit code {code}"
     when = "after its result was there" if is_done else "before it had a result"
     code_of_yours = listing(names, most=4) if names else "what the stored run names"
     print(  # noqa: T201 - the command's own line
-        f"lossfuzz: error: the command's process ended with {how} {when}, as code of yours may "
-        f"have ended it: {one_line(code_of_yours)}; a campaign (--workers 1) makes a "
-        "finding of a loss that ends its process on some rows, and goes on",
+        f"lossfuzz: error: the command's process ended with {ending(code)} {when}, as "
+        f"code of yours may have ended it: {one_line(code_of_yours)}; a campaign (--workers 1) "
+        "makes a finding of a loss that ends its process on some rows, and goes on",
         file=sys.stderr,
     )
     return 128 - code if -code in _PASSED_ON else USAGE_ERROR

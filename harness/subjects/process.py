@@ -20,6 +20,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from lossfuzz.harness.exit_status import ending
 from lossfuzz.harness.subjects import server
 
 _GRACE_S = 5.0
@@ -185,11 +186,7 @@ class SubjectProcess:
         size = os.fstat(self._errors).st_size
         errors = os.pread(self._errors, _KEPT_ERRORS, max(0, size - _KEPT_ERRORS))
         self.kill()
-        how = f"ended with exit code {code}"
-        if code is None:
-            how = "closed its output"
-        elif code < 0:
-            how = f"died of {signal.Signals(-code).name}"
+        how = "closed its output" if code is None else f"ended with {ending(code)}"
         lines = [line.strip() for line in errors.decode(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return SubjectDiedError(f"{self.python} {how}" + (f": {last[:300]}" if last else ""))

@@ -14,8 +14,9 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
-from lossfuzz.campaign.machine import module_paths, resident_bytes, signal_name
+from lossfuzz.campaign.machine import module_paths, resident_bytes
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place
+from lossfuzz.harness.exit_status import ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,9 +218,8 @@ class WorkerProcess:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4000))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
         last = _telling(lines)
-        return f"the process ended with {how}" + (f": {last[:200]}" if last else "")
+        return f"the process ended with {ending(code)}" + (f": {last[:200]}" if last else "")
 
     def _ended_within(self, seconds: float) -> bool:
         """Whether the process ends so soon; it keeps its number until it is waited for."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,7 @@ class Store:
             UsageError: the folder already holds one, or cannot be written.
         """
         path = folder / FILE
-        if os.path.lexists(path):
+        if store_file.holds_store(folder):
             raise UsageError(
                 f"{str(folder)!r} already holds a campaign: go on with "
                 f"'lossfuzz resume {folder}', or choose another folder with --out"

@@ -28,6 +28,11 @@ CREATE TABLE records (
 """
 
 
+def holds_store(folder: Path) -> bool:
+    """Whether a folder has a store, or a link under its name, whatever that leads to."""
+    return os.path.lexists(folder / FILE)
+
+
 def found(folder: Path) -> Path:
     """The store's file in a folder.
 

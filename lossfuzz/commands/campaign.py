@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from dataclasses import replace
@@ -18,7 +17,7 @@ from lossfuzz.campaign.messages import Failed, Finished, Request
 from lossfuzz.campaign.outcome import joined, merged, seconds_of
 from lossfuzz.campaign.places import other_settings, other_versions
 from lossfuzz.campaign.store import Store
-from lossfuzz.campaign.store_file import FILE
+from lossfuzz.campaign.store_file import holds_store
 from lossfuzz.commands.console import tell_error, told_progress
 from lossfuzz.commands.files import PAGE, RESULTS, TIMINGS, check_free, check_own, make_writable
 from lossfuzz.commands.signals import ended_by_signals
@@ -97,7 +96,7 @@ def resume_command(options: argparse.Namespace) -> int:
     """
     from lossfuzz.commands.run import show_and_write
 
-    if not os.path.lexists(options.out / FILE) and (options.out / RESULTS).exists():
+    if not holds_store(options.out) and (options.out / RESULTS).exists():
         raise UsageError(
             f"{str(options.out)!r} holds no campaign, but the results of a run that was none and "
             "cannot be resumed: 'lossfuzz run --workers N' makes a campaign, which can"

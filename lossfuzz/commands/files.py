@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossfuzz.campaign.store_file import holds_store
 from lossfuzz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ STANDARD_OUTPUT = Path("-")
 RESULTS, TIMINGS, PAGE = "results.json", "timings.json", "report.html"
 """What a run leaves in its folder."""
 
-CAMPAIGN = "campaign.sqlite"
 
 _PAGE_MARKS = (
     b'<meta name="generator" content="lossfuzz">',
@@ -111,7 +111,7 @@ def check_free(folder: Path) -> None:
     Raises:
         UsageError: it holds a campaign, or files of others.
     """
-    if os.path.lexists(folder / CAMPAIGN):
+    if holds_store(folder):
         raise UsageError(
             f"{str(folder)!r} already holds a campaign: go on with "
             f"'lossfuzz resume {folder}', or choose another folder with --out"

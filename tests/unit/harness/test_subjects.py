@@ -213,7 +213,7 @@ def test_a_death_is_told_with_its_signal_and_last_words(mortal):
     runner = mortal.runner(
         made("(__import__('os').write(2, b'last words\\n'), __import__('os').abort())")
     )
-    with pytest.raises(SubjectDiedError, match=r"died of SIGABRT: last words$"):
+    with pytest.raises(SubjectDiedError, match=r"ended with signal SIGABRT: last words$"):
         runner.run(*tame_batch(runner.cell))
     assert not mortal.alive
     for again in (mortal.runner(made(FUSED)).run, lambda *_: mortal.route(made(FUSED))):

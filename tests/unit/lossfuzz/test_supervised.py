@@ -37,10 +37,10 @@ def started(body):
     [
         ("os._exit(0)", 2, "with exit code 0 before it had a result"),
         ("os._exit(3)", 2, "with exit code 3 before it had a result"),
-        ("ctypes.string_at(0)", 2, "with signal 11 (SIGSEGV) before"),
-        ("os.abort()", 2, "with signal 6 (SIGABRT) before"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 2, "with signal 9 (SIGKILL) before"),
-        ("os.kill(os.getpid(), signal.SIGTERM)", 143, "with signal 15 (SIGTERM) before"),
+        ("ctypes.string_at(0)", 2, "with signal SIGSEGV before"),
+        ("os.abort()", 2, "with signal SIGABRT before"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 2, "with signal SIGKILL before"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143, "with signal SIGTERM before"),
         ("os.closerange(0, 1000)", 2, "with exit code 1"),
     ],
 )
