@@ -158,17 +158,18 @@ class Sampler:
             OSError: the coordinator has ended.
         """
         now = time.monotonic() - self._started
-        families = descendants(self._pid)
+        coordinator = coordinator_of(self._pid)
+        families = descendants(coordinator)
         files = sizes(self._temporary)
         self._count_rows()
         return {
             "seconds": round(now, 1),
             "warm": self._warm,
-            "coordinator": looked_at([self._pid]),
+            "coordinator": looked_at([coordinator]),
             "workers": {
                 str(worker): {**found, "age": round(now - self._born.setdefault(worker, now), 1)}
                 for worker, family in families.items()
-                if (found := looked_at([worker, *family]))["memory"]
+                if is_worker(worker) and (found := looked_at([worker, *family]))["memory"]
             },
             "temporary_files": len(files),
             "temporary_bytes": sum(files),
@@ -192,6 +193,32 @@ class Sampler:
                     cells = json.loads(zlib.decompress(packed))["cells"]
                     self._rows[number] = sum(cell["summary"]["rows"] for cell in cells)
             store.close()
+
+
+def coordinator_of(pid: int) -> int:
+    """The process that does a command's work: itself, or the copy that it supervises."""
+    for child in descendants(pid):
+        with contextlib.suppress(OSError):  # it has ended
+            if command_of(child) == command_of(pid):
+                return child
+    return pid
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a process is a worker of a campaign, and not what removes its files in the end."""
+    try:
+        return b"lossfuzz.campaign.worker" in command_of(pid)
+    except OSError:  # it has ended
+        return False
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process.
+
+    Raises:
+        OSError: it has ended.
+    """
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def descendants(pid: int) -> dict[int, list[int]]:
