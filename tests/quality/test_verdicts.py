@@ -209,15 +209,16 @@ def test_bounds_that_are_no_interval_are_told(bounds):
 
 
 def test_a_budget_in_seconds_holds_for_a_defect_and_for_a_sound_loss():
+    """Of the processor's seconds, of which other processes on this machine take none."""
     for loss, against, seconds in ((clipped, NAME, 3.0), (fused, NAME, 3.0)):
-        started = time.perf_counter()
+        started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", lossfuzz.NotReachedWarning)
             try:
                 lossfuzz.check(loss, against, seconds=seconds)
             except lossfuzz.LossDefect as failure:
                 assert failure.finding.logits  # noqa: PT017 - one of the two fails
-        assert time.perf_counter() - started < 2 * seconds + 5
+        assert time.process_time() - started < 2 * (2 * seconds + 5)  # two cores
 
 
 def test_what_the_budget_did_not_reach_is_said():
