@@ -12,6 +12,7 @@ from lossfuzz.harness.fields import (
     number,
     numbers,
     record_of,
+    shapes_of,
     texts,
     texts_by_name,
 )
@@ -31,8 +32,8 @@ def check_plan(record: Mapping[str, Any]) -> None:
         ValueError: a field is missing or of another kind; the message names it.
     """
     learn(inner(record, "own", {}))
-    for name in ("families", "shapes"):
-        if not texts(record, name):
+    for name, told in (("families", texts(record, "families")), ("shapes", shapes_of(record))):
+        if not told:
             raise ValueError(f"the plan's field {name!r} is empty")
     for name in ("paths", "formats", "modes"):
         texts(record, name, ())

@@ -97,6 +97,30 @@ def numbers(record: Mapping[str, Any], name: str, default: Any = _MISSING) -> tu
     return tuple(as_number(one, name) for one in values)
 
 
+def shapes_of(record: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """The shapes of batches in a field of that name, each written as 256x10.
+
+    Raises:
+        ValueError: one is none, or of more logits than any machine can hold.
+    """
+    return tuple(map(_shape, texts(record, "shapes")))
+
+
+def _shape(written: str) -> tuple[int, ...]:
+    parts = written.split("x")
+    if not all(part.isascii() and part.isdigit() and len(part) < _LONG for part in parts):
+        raise ValueError(f"the field 'shapes' has {_shown(written)}, expected such as 256x10")
+    shape = tuple(map(int, parts))
+    if math.prod(shape) > _MOST_LOGITS:
+        raise ValueError(f"a batch of {written[:60]} is larger than any machine can hold")
+    return shape
+
+
+_LONG = 12
+_MOST_LOGITS = 2**40
+"""In a batch: 4 TiB of float32. What this machine has room for, `lossfuzz run` sees."""
+
+
 def one_of(record: Mapping[str, Any], name: str, known: Collection[str]) -> str:
     """One of some texts."""
     value = text(record, name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.fields import count, devices, inner, number, numbers, texts
+from lossfuzz.harness.fields import count, devices, inner, number, numbers, shapes_of, texts
 from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
 from lossfuzz.harness.modes import MODES, mode_named
@@ -178,7 +178,7 @@ class Plan:
             modes=tuple(map(mode_named, texts(record, "modes"))),
             devices=devices(record),
             families=families,
-            shapes=tuple(map(_shape, texts(record, "shapes"))),
+            shapes=shapes_of(record),
             rows=None if record.get("rows") is None else count(record, "rows"),
             seconds=None if record.get("seconds") is None else number(record, "seconds"),
             seed=count(record, "seed"),
@@ -202,16 +202,6 @@ class Plan:
             **({} if self.bounds is None else {"bounds": list(map(json_number, self.bounds))}),
             **({"own": told} if (told := facts_of(self.paths)) else {}),
         }
-
-
-def _shape(written: str) -> tuple[int, ...]:
-    parts = written.split("x")
-    if not all(part.isascii() and part.isdigit() and len(part) < _LONG for part in parts):
-        raise ValueError(f"expected a shape such as 256x10, got {written[:40]!r}")
-    return tuple(map(int, parts))
-
-
-_LONG = 12
 
 
 def _bounds(record: dict[str, Any]) -> Bounds | None:

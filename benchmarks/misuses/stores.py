@@ -259,7 +259,7 @@ def _case(damage: str, how: Damage, command: str, line: str) -> Case:
     return Case(
         name=f"{command}: {damage}",
         command=line,
-        says=f"{ERROR}.*|defect|stands|unchanged" if passes else f"{ERROR}.*",
+        says=f"{ERROR}.*|defect|stands|unchanged|interrupted" if passes else f"{ERROR}.*",
         codes=(0, 1, 2) if passes else (2,),
         seconds=60 if passes or command == "resume" else 30,
         needs=("night", "plain"),
@@ -372,7 +372,11 @@ RESULTS_FILES: Table = [
 
 
 def _renamed(name: str) -> Damage:
-    return lambda work: (work / "night").rename(work / name)
+    def damage(work: Path) -> None:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)  # a name may have a slash
+        (work / "night").rename(work / name)
+
+    return damage
 
 
 _ODD_NAMES = {

@@ -179,7 +179,7 @@ class Coordinator:
             f"{verb(len(rest), 'was', 'were')} not measured in task {task.number}, over which "
             f"workers kept dying: {reason}"
         )
-        self._store.keep("notes", [*(self._store.fact("notes") or ()), note])
+        self._store.keep("notes", [*self._store.fact("notes", ()), note])
 
     def _aside(self, request: Request) -> Lost | None:
         """Carry out a request while the other workers go on; their events wait."""

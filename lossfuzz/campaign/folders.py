@@ -76,7 +76,7 @@ def look_where_begun(store: Store) -> None:
     Raises:
         ValueError: the store does not tell them.
     """
-    folders = record_of(store.fact(FOLDERS) or {}, FOLDERS)
+    folders = record_of(store.fact(FOLDERS, {}), FOLDERS)
     known = search_path()
     sys.path[:0] = [one for one in texts(folders, _FIRST, ()) if one not in known]
     sys.path += [one for one in texts(folders, _LAST, ()) if one not in known]

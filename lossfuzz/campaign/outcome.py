@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
 from lossfuzz.harness.choices import checked_environment
 from lossfuzz.harness.cliffs import Cliff
-from lossfuzz.harness.fields import counts, items, number, record_of, texts
+from lossfuzz.harness.fields import count, counts, items, number, record_of, texts
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
+from lossfuzz.quantities import MOST_LOGICAL_CPUS
 from lossfuzz.reports.words import amount, verb
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from lossfuzz.campaign.store import Store
     from lossfuzz.harness.cells import Cell
     from lossfuzz.plan import Plan
+
+_CPUS = "logical_cpus"
 
 
 def merged(store: Store, plan: Plan) -> RunResult:
@@ -39,13 +43,13 @@ def merged(store: Store, plan: Plan) -> RunResult:
         _check_parts(task, parts, plan)
         for part in parts:
             cells[part.cell.name].merge(part)
-        for name, count in counts(result, "reference_rows").items():
-            rows[name] = rows.get(name, 0) + count
+        for name, done in counts(result, "reference_rows").items():
+            rows[name] = rows.get(name, 0) + done
     for by_cell in store.left_out().values():
         for name, (_, record) in by_cell.items():
             _keep(cells[name], Finding.from_json(record_of(record, "finding")))
     for one in cells.values():
-        records = store.fact(cliffs_key(one.cell)) or []
+        records = items({"cliffs": store.fact(cliffs_key(one.cell), [])}, "cliffs")
         one.cliffs = tuple(Cliff.from_json(record_of(record, "cliffs")) for record in records)
     small = {
         key: Finding.from_json(record_of(record, "finding"))
@@ -55,14 +59,16 @@ def merged(store: Store, plan: Plan) -> RunResult:
         if finding.cell_name not in cells:
             raise ValueError(f"a finding is of {finding.cell_name[:80]!r}, which is no cell of it")
     worst = worst_findings(cells.values())
-    environment = store.fact("environment") or {"versions": {}, "devices": []}
+    environment = store.fact("environment", {"versions": {}, "devices": []})
+    if not 1 <= count({_CPUS: store.fact(_CPUS, 1)}, _CPUS) <= MOST_LOGICAL_CPUS:
+        raise ValueError(f"{_CPUS} is not between 1 and {MOST_LOGICAL_CPUS}")
     return RunResult(
         plan=plan.to_json(),
         environment=checked_environment(record_of(environment, "environment")),
         cells=list(cells.values()),
         worst=[small.get(finding_key(finding), finding) for finding in worst],
         causes=causes_of(cells.values(), small),
-        notes=texts({"notes": store.fact("notes") or ()}, "notes"),
+        notes=texts({"notes": store.fact("notes", ())}, "notes"),
         interrupted=not store.fact("complete"),
         reference_rows=rows,
         seconds=seconds_of(store),
@@ -76,8 +82,12 @@ def seconds_of(store: Store) -> dict[str, float]:
     Raises:
         ValueError: what is stored is none.
     """
-    spent = record_of(store.fact("seconds") or {}, "seconds")
-    return {name: number(spent, name) for name in spent}
+    spent = record_of(store.fact("seconds", {}), "seconds")
+    found = {name: number(spent, name) for name in spent}
+    wrong = [name for name, one in found.items() if not 0 <= one < math.inf]
+    if wrong:
+        raise ValueError(f"seconds of {wrong[0][:40]!r} are {found[wrong[0]]}, expected 0 or more")
+    return found
 
 
 def _check_tasks(store: Store, plan: Plan) -> None:
@@ -158,8 +168,8 @@ def joined(results: Sequence[RunResult]) -> RunResult:
                 cells[cell.cell.name].merge(cell)
             else:
                 cells[cell.cell.name] = cell
-        for name, count in result.reference_rows.items():
-            rows[name] = rows.get(name, 0) + count
+        for name, done in result.reference_rows.items():
+            rows[name] = rows.get(name, 0) + done
     first = results[0]
     return replace(
         first,

@@ -140,9 +140,10 @@ class Store:
         with self._writes():
             self._write(_META, name, value)
 
-    def fact(self, name: str) -> Any:
-        """One of the campaign's facts; None if it is not known."""
-        return self._small[_META].get(name)
+    def fact(self, name: str, default: Any = None) -> Any:
+        """One of the campaign's facts; the default if it is not known."""
+        found = self._small[_META].get(name)
+        return default if found is None else found
 
     def finish(self, number: int, result: dict[str, Any]) -> None:
         """Write a task's result; a second one for the same task changes nothing."""

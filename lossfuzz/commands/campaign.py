@@ -131,7 +131,7 @@ def _resumed(store: Store, options: argparse.Namespace) -> RunResult:
 
 
 def _programs(store: Store) -> list[str]:
-    return list(texts({"programs": store.fact("programs") or ()}, "programs"))
+    return list(texts({"programs": store.fact("programs", ())}, "programs"))
 
 
 def _allow(store: Store, options: argparse.Namespace) -> None:
@@ -155,7 +155,7 @@ def _allow(store: Store, options: argparse.Namespace) -> None:
 
 
 def _pythons(store: Store) -> dict[str, str]:
-    return texts_by_name({"pythons": store.fact("pythons") or {}}, "pythons")
+    return texts_by_name({"pythons": store.fact("pythons", {})}, "pythons")
 
 
 def _refuse_other_place(before: dict[str, Any], after: dict[str, Any], folder: Path) -> None:

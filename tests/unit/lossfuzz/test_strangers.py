@@ -247,6 +247,38 @@ def test_a_field_of_another_kind_is_told_or_shown_and_nothing_fails(kind, sound,
         shutil.rmtree(folder)
 
 
+NO_FACTS = [
+    *(("environment", value) for value in ([], "", 0, False, "x", [1])),
+    *(("notes", value) for value in ("", 0, {}, False, 5, [1])),
+    *(("seconds", value) for value in ("", [], 0, {"total": "x"}, {"total": -1})),
+    *(("logical_cpus", value) for value in (0, -1, 10**6, "", [], 1.5, True)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NO_FACTS)
+def test_a_fact_of_another_kind_is_refused_however_empty(name, value, sound, tmp_path):
+    as_campaign(sound, tmp_path / "odd", without_checksums, **{name: value})
+    with pytest.raises(UsageError, match=f"{name}|total"):
+        stored.read(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("kind", ["campaign", "run"])
+def test_shapes_that_no_machine_can_hold_are_refused(kind, sound, tmp_path):
+    def enlarged(record):
+        plan = record.get("plan", record)
+        plan["shapes"] = ["99999999x99999999"]
+        return without_checksums(record)
+
+    if kind == "campaign":
+        with contextlib.closing(Store.read(sound / "campaign")) as store:
+            plan = enlarged(store.fact("plan"))
+        as_campaign(sound, tmp_path / "odd", without_checksums, plan=plan)
+    else:
+        as_results(sound, tmp_path / "odd", enlarged)
+    with pytest.raises(UsageError, match="99999999x99999999 is larger than any machine"):
+        stored.read(tmp_path / "odd")
+
+
 def test_a_store_of_an_older_lossfuzz_with_an_endless_view_is_refused_at_once(sound, tmp_path):
     path = tmp_path / FILE
     shutil.copy(sound / "campaign" / FILE, path)
