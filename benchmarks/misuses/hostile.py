@@ -50,6 +50,7 @@ READING = {"report", "a page", "a comment", "parquet", "tensorboard", "compare",
 
 def _payload(work: Path) -> None:
     for folder in (work, work / "night"):
+        folder.mkdir(exist_ok=True)
         (folder / "payload.py").write_text(PAYLOAD)
         (folder / "__init__.py").write_text(PAYLOAD) if folder.name == "night" else None
     program = work / "night" / "program"
