@@ -74,6 +74,12 @@ def disturb(process: subprocess.Popen[bytes], moments: random.Random, pause: flo
     return "coordinator"
 
 
+def begin(process: subprocess.Popen[bytes], store: Path) -> None:
+    """Wait until a campaign has its store: before, there is nothing to go on from."""
+    while process.poll() is None and not store.exists():
+        time.sleep(0.02)
+
+
 def main() -> None:
     """Print what was killed, and whether the results are the same."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -96,6 +102,7 @@ def main() -> None:
         killed = {"worker": 0, "coordinator": 0}
         run, resume = (["run", *options.plan, *workers, "--out", "chaos"], ["resume", "chaos"])
         process = command(run, folder)
+        begin(process, folder / "chaos" / "campaign.sqlite")
         while sum(killed.values()) < options.kills:
             what = disturb(process, moments, options.pause)
             if what == "end":

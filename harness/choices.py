@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.fields import (
@@ -20,6 +21,9 @@ from lossfuzz.harness.paths.unloaded import learn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MOST_ROWS = 10**15
+"""Of a cell: thirty years at a million rows a second."""
 
 
 def check_plan(record: Mapping[str, Any]) -> None:
@@ -41,9 +45,11 @@ def check_plan(record: Mapping[str, Any]) -> None:
     count(record, "seed")
     if "rows" not in record:
         raise ValueError("the plan's field 'rows' is missing")
-    for name in ("rows", "seconds", "search"):
-        if record.get(name) is not None:
-            number(record, name)
+    if record["rows"] is not None and count(record, "rows") > _MOST_ROWS:
+        raise ValueError("the plan's field 'rows' is more than any run can measure")
+    for name in ("seconds", "search"):
+        if record.get(name) is not None and not 0 <= number(record, name) < math.inf:
+            raise ValueError(f"the plan's field {name!r} is no number of 0 or more")
     if "bounds" in record:
         numbers(record, "bounds")
 

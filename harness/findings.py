@@ -8,6 +8,8 @@ import struct
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lossfuzz.harness.fields import (
     as_count,
     count,
@@ -314,6 +316,7 @@ class Finding:
             read["batch"] = RowBatch.from_json(inner(record, "batch"))
         found = cls(**{**dict.fromkeys(_ARRAYS, ()), **read})
         _check_sizes(found)
+        _check_logits(found)
         return found
 
 
@@ -323,6 +326,20 @@ CHECKSUM = "checksum"
 
 def _checksum(record: Mapping[str, Any]) -> str:
     return digest_of({name: one for name, one in record.items() if name != CHECKSUM})[:16]
+
+
+def _check_logits(finding: Finding) -> None:
+    """See that all logits are numbers of the finding's format, as those of any batch are.
+
+    Raises:
+        ValueError: one is none, and would be rounded to another row.
+    """
+    fmt = format_named(finding.format)
+    for row in (finding.logits, finding.further, *(finding.batch.logits if finding.batch else ())):
+        values = np.asarray(row, np.float64)
+        strange = values[fmt.cast(values).astype(np.float64) != values]
+        if strange.size:
+            raise ValueError(f"its logit {float(strange[0])!r} is no number of {fmt.dtype_name}")
 
 
 def _check_sizes(finding: Finding) -> None:

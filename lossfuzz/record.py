@@ -94,9 +94,26 @@ def parsed(text: str, name: str, expected: str) -> Any:
         ValueError: it is no JSON, or nested too deeply for a record of ours.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_each_field_once
+        )
+    except _DoubledFieldError as error:
+        raise ValueError(f"{name} has {error}: {expected}") from None
     except (ValueError, RecursionError):
         raise ValueError(f"{name} is no JSON: {expected}") from None
+
+
+class _DoubledFieldError(ValueError):
+    """One object has a field twice, so that readers differ in what it says."""
+
+
+def _each_field_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise _DoubledFieldError(f"a field twice, {doubled[:40]!r}")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

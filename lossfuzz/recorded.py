@@ -114,9 +114,16 @@ def _found(name: str) -> _Found:
 
 def _standard_input() -> str:
     try:
-        return sys.stdin.read()
+        text = sys.stdin.read(_LONGEST + 1)
     except (ValueError, AttributeError, OSError):  # it is closed, or no text
         raise UsageError(f"standard input cannot be read as text: {_EXPECTED}") from None
+    if len(text) > _LONGEST:
+        raise UsageError(f"standard input has more than {_LONGEST >> 20} MiB: {_EXPECTED}")
+    return text
+
+
+_LONGEST = 1 << 27
+"""Characters of a finding on standard input; a row of a million classes has some 2**26."""
 
 
 def _of_place(place: str, key: str) -> _Found:

@@ -16,6 +16,7 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.campaign.store_file import FILE
 from lossfuzz.cli import main
 from lossfuzz.errors import UsageError
+from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.seal import sealed
 
 NAIVE = "tf.nn/naive"
@@ -311,3 +312,40 @@ def test_a_store_that_is_a_link_to_nothing_hides_no_results(
     }
     assert main([command, *lines.get(command, [str(folder)])]) == 2
     assert f"{FILE}' is a symbolic link" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("logits", [[0.0, 1e300], [0.0, 87.00000000000001], [1e-60, 2.0]])
+def test_a_findings_logits_are_numbers_of_its_format(logits, sound):
+    record = json.loads((sound / "run" / "results.json").read_text())["worst"][0]
+    changed = {key: one for key, one in record.items() if key not in ("id", "checksum")}
+    assert Finding.from_json(changed).logits == tuple(changed["logits"])
+    with pytest.raises(ValueError, match="is no number of float32"):
+        Finding.from_json({**changed, "logits": logits, "observed_gradient": [], "target": []})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rows", 10**30), ("rows", 0.5), ("seconds", "inf"), ("search", -1)]
+)
+def test_a_budget_that_no_run_can_have_is_refused(name, value, sound, tmp_path):
+    def changed(record):
+        record["plan"][name] = value
+        return without_checksums(record)
+
+    as_results(sound, tmp_path / "odd", changed)
+    with pytest.raises(UsageError, match=f"field '{name}'"):
+        stored.read(tmp_path / "odd")
+
+
+def test_a_field_that_stands_twice_is_refused(sound, tmp_path):
+    path = tmp_path / "results.json"
+    text = (sound / "run" / "results.json").read_text()
+    path.write_text(text.replace("{", '{"plan": {}, ', 1))
+    with pytest.raises(UsageError, match="has a field twice, 'plan'"):
+        stored.read(path)
+
+
+def test_standard_input_without_end_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", open("/dev/zero"))  # noqa: SIM115, PTH123
+    with sys.stdin:
+        assert main(["replay", "-"]) == 2
+    assert "standard input has more than 128 MiB" in " ".join(capsys.readouterr().err.split())
