@@ -178,7 +178,7 @@ def _programs(name: str, facts: Callable[[Path], dict[str, Any]], **plan: Any) -
         "lossfuzz resume night",
         prepare,
         codes=(2,),
-        says=rf"{ERROR}.*(--trust|--python|cannot start)",
+        says=rf"{ERROR}.*(--trust|--python|cannot start|no cell of it)",
     )
 
 
