@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.fields import (
@@ -10,7 +9,7 @@ from lossfuzz.harness.fields import (
     devices,
     inner,
     items,
-    number,
+    non_negative,
     numbers,
     record_of,
     shapes_of,
@@ -48,8 +47,8 @@ def check_plan(record: Mapping[str, Any]) -> None:
     if record["rows"] is not None and count(record, "rows") > _MOST_ROWS:
         raise ValueError("the plan's field 'rows' is more than any run can measure")
     for name in ("seconds", "search"):
-        if record.get(name) is not None and not 0 <= number(record, name) < math.inf:
-            raise ValueError(f"the plan's field {name!r} is no number of 0 or more")
+        if record.get(name) is not None:
+            non_negative(record, name)
     if "bounds" in record:
         numbers(record, "bounds")
 

@@ -97,6 +97,14 @@ def numbers(record: Mapping[str, Any], name: str, default: Any = _MISSING) -> tu
     return tuple(as_number(one, name) for one in values)
 
 
+def non_negative(record: Mapping[str, Any], name: str) -> float:
+    """A finite number of 0 or more."""
+    value = number(record, name)
+    if not 0 <= value < math.inf:
+        raise _unlike(name, value, "a finite number of 0 or more")
+    return value
+
+
 def shapes_of(record: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
     """The shapes of batches in a field of that name, each written as 256x10.
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.fields import shapes_of
 from lossfuzz.harness.findings import DEFECT, INACCURACY
 from lossfuzz.harness.histogram import INFINITE_BIN, upper_edge
 from lossfuzz.reports import comparison as report
@@ -181,8 +182,7 @@ def _samples(plan: dict[str, Any], summary: Summary) -> Pair:
     one = _plans(plan)[0]
     reduced = summary.loss_ulp.total < summary.judged
     correlation = 1.0 if reduced else CORRELATION
-    shapes = tuple(tuple(map(int, text.split("x"))) for text in one["shapes"])
-    counts = _effective(tuple(one["families"]), shapes, summary.rows, correlation)
+    counts = _effective(tuple(one["families"]), shapes_of(one), summary.rows, correlation)
     judged = summary.judged / summary.rows if summary.rows else 0.0
     return counts[0] * judged, counts[1] * judged
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
 from lossfuzz.harness.choices import checked_environment
 from lossfuzz.harness.cliffs import Cliff
-from lossfuzz.harness.fields import count, counts, items, number, record_of, texts
+from lossfuzz.harness.fields import count, counts, items, non_negative, record_of, texts
 from lossfuzz.harness.findings import Finding
 from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
 from lossfuzz.quantities import MOST_LOGICAL_CPUS
@@ -83,11 +82,7 @@ def seconds_of(store: Store) -> dict[str, float]:
         ValueError: what is stored is none.
     """
     spent = record_of(store.fact("seconds", {}), "seconds")
-    found = {name: number(spent, name) for name in spent}
-    wrong = [name for name, one in found.items() if not 0 <= one < math.inf]
-    if wrong:
-        raise ValueError(f"seconds of {wrong[0][:40]!r} are {found[wrong[0]]}, expected 0 or more")
-    return found
+    return {name: non_negative(spent, name) for name in spent}
 
 
 def _check_tasks(store: Store, plan: Plan) -> None:

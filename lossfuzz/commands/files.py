@@ -22,7 +22,6 @@ STANDARD_OUTPUT = Path("-")
 RESULTS, TIMINGS, PAGE = "results.json", "timings.json", "report.html"
 """What a run leaves in its folder."""
 
-
 _PAGE_MARKS = (
     b'<meta name="generator" content="lossfuzz">',
     b'<title>lossfuzz report</title>\n<link rel="icon" href="data:,">',
