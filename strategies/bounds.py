@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.strategies.source import Source
 
 Bounds = tuple[float, float]
 
@@ -40,7 +41,7 @@ def checked_bounds(bounds: Bounds) -> Bounds:
 
 
 def bounded(
-    g: np.random.Generator, values: NDArray[np.float64], bounds: Bounds, fmt: FloatFormat
+    g: Source, values: NDArray[np.float64], bounds: Bounds, fmt: FloatFormat
 ) -> NDArray[Any]:
     """Values ``[rows, classes]`` brought between bounds, as numbers of the format.
 

@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.strategies.source import Source
 
     Values = NDArray[np.float64]
-    Family = Callable[[np.random.Generator, int, int, FloatFormat, float], Values]
+    Family = Callable[[Source, int, int, FloatFormat, float], Values]
 
 FAMILIES: dict[str, Family] = {
     family.__name__: family
@@ -98,7 +99,7 @@ def family_named(name: str) -> Family:
     return FAMILIES[name]
 
 
-def label_rows(g: np.random.Generator, logits: NDArray[Any], family: str) -> NDArray[np.int32]:
+def label_rows(g: Source, logits: NDArray[Any], family: str) -> NDArray[np.int32]:
     """A label for every row: first, last, winning, losing, random, rarely a masked one.
 
     Args:

@@ -14,11 +14,14 @@ from lossfuzz.harness.findings import json_number
 from lossfuzz.harness.formats import FloatFormat, format_named
 from lossfuzz.strategies.bounds import Bounds, bounded, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named, label_rows
+from lossfuzz.strategies.source import SeededSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from lossfuzz.strategies.source import Source
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     (64, 1),
@@ -133,20 +136,7 @@ class Batch:
 
 def expand(recipe: Recipe) -> Batch:
     """The batch that a recipe describes."""
-    fmt = format_named(recipe.format)
-    rows, classes = math.prod(recipe.shape[:-1]), recipe.shape[-1]
-    generator = np.random.default_rng([recipe.seed, zlib.crc32(recipe.family.encode())])
-    values = FAMILIES[recipe.family](generator, rows, classes, fmt, recipe.magnitude)
-    values = values * recipe.factor
-    if recipe.offset:  # a sum with 0 would lose the sign of -0.0
-        values += recipe.offset
-    if recipe.bounds is None:
-        logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
-    else:
-        logits = bounded(generator, values, recipe.bounds, fmt)
-    labels = label_rows(generator, logits, recipe.family)
-    if recipe.margin is not None and recipe.bounds is None:
-        logits = _with_margins(generator, logits, labels, recipe.margin, fmt)
+    logits, labels = rows_of(SeededSource(recipe.seed, recipe.family), recipe)
     return Batch(
         logits=logits.reshape(recipe.shape),
         labels=labels.reshape(recipe.shape[:-1]),
@@ -154,8 +144,31 @@ def expand(recipe: Recipe) -> Batch:
     )
 
 
+def rows_of(source: Source, recipe: Recipe) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """The rows that a recipe describes, shape ``[rows, classes]``, and their labels.
+
+    Args:
+        source: draws the numbers; it takes the place of the recipe's seed.
+        recipe: the rest.
+    """
+    fmt = format_named(recipe.format)
+    rows, classes = math.prod(recipe.shape[:-1]), recipe.shape[-1]
+    values = FAMILIES[recipe.family](source, rows, classes, fmt, recipe.magnitude)
+    values = values * recipe.factor
+    if recipe.offset:  # a sum with 0 would lose the sign of -0.0
+        values += recipe.offset
+    if recipe.bounds is None:
+        logits = fmt.cast(np.where(np.isinf(values), values, _within(values, fmt)))
+    else:
+        logits = bounded(source, values, recipe.bounds, fmt)
+    labels = label_rows(source, logits, recipe.family)
+    if recipe.margin is not None and recipe.bounds is None:
+        logits = _with_margins(source, logits, labels, recipe.margin, fmt)
+    return logits, labels
+
+
 def _with_margins(
-    generator: np.random.Generator,
+    source: Source,
     logits: NDArray[Any],
     labels: NDArray[np.int32],
     margin: float,
@@ -169,12 +182,12 @@ def _with_margins(
     wide = logits.astype(np.float64)
     wide[np.arange(rows), labels] = -np.inf
     largest = wide.max(axis=1)
-    alone = np.isneginf(largest) | (generator.random(rows) < _SIGMOIDS)
+    alone = np.isneginf(largest) | (source.random(rows) < _SIGMOIDS)
     shift = np.where(alone, 0.0, largest)
     with np.errstate(divide="ignore"):
         differences = np.where(alone[:, None], -np.inf, wide - shift[:, None])
         rest = shift + np.log(np.exp(differences).sum(axis=1))
-    distance = generator.choice([-1.0, 1.0], rows) * 2.0 ** -generator.uniform(
+    distance = source.choice([-1.0, 1.0], rows) * 2.0 ** -source.uniform(
         2, fmt.precision + 1, rows
     )
     leads = margin + distance * max(abs(margin), 1.0)

@@ -4,7 +4,7 @@ import time
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import given
 
 from lossfuzz.harness.formats import (
     BFLOAT16,
@@ -14,7 +14,7 @@ from lossfuzz.harness.formats import (
     format_named,
 )
 from lossfuzz.plan import Plan
-from lossfuzz.strategies.cases import cases, labels, logits, recipes
+from lossfuzz.strategies.cases import recipes
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import (
     DEFAULT_SHAPES,
@@ -188,35 +188,6 @@ def test_impossible_recipes_are_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         Recipe(**{**fields, **change})
-
-
-@given(cases())
-def test_a_case_has_an_unmasked_label(case):
-    assert np.isfinite(case.logits[case.label])
-    assert 1 <= len(case.logits) <= 12
-
-
-def test_cases_shrink_to_small_rows_of_simple_numbers():
-    found = find(
-        cases([BFLOAT16]),
-        lambda case: case.logits.max() - case.logits[case.label] > 16,
-        settings=settings(max_examples=3000, database=None),
-    )
-    assert len(found.logits) == 2
-    assert sorted(np.abs(found.logits.astype(np.float64)).tolist()) == [0.0, 17.0]
-
-
-@given(logits(BINARY16, allow_mask=False, max_magnitude=8.0, min_classes=3))
-def test_logits_obey_their_options(row):
-    assert len(row) >= 3
-    assert (np.abs(row) <= 8).all()
-
-
-def test_impossible_options_are_refused():
-    with pytest.raises(ValueError, match="at least one class"):
-        labels(0)
-    with pytest.raises(ValueError, match="1 <= min_classes <= max_classes"):
-        find(logits(BINARY16, min_classes=4, max_classes=2), lambda _: True)
 
 
 @given(
