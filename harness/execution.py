@@ -107,7 +107,7 @@ class CellRunner:
 
 def own_name(cell: Cell) -> str:
     """The name of the user's function that a cell calls; empty if the path is one of ours."""
-    return cell.path.name.partition(" as ")[0] if cell.path.own else ""
+    return cell.path.written if cell.path.own else ""
 
 
 def run_path(

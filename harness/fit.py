@@ -83,7 +83,7 @@ class _Fitting:
         self.trial, self.shapes, self.chosen = trial, shapes, chosen
         self.notes: list[str] = []
         self.path = trial.runner.cell.path
-        self.name = self.path.name.partition(" as ")[0]
+        self.name = self.path.written
 
     def fit(self) -> Fit:
         """Rank first, then elements, then the number of classes; then what the rows say."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import gc
+import math
 import os
 import signal
 import sys
@@ -56,17 +57,36 @@ class _Names:
             self._names.update(self._kept)
 
 
-_MODULES = (_Names(builtins), _Names(np))
+class _Loaded:
+    """The modules that are loaded: a user's code may load more, and take none away."""
+
+    def __init__(self) -> None:
+        self._kept = dict(sys.modules)
+
+    def keep(self) -> None:
+        """Take them as they are now."""
+        if len(self._kept) != len(sys.modules):
+            self._kept = dict(sys.modules)
+
+    def restore(self) -> None:
+        """Bring back those that were removed."""
+        if len(sys.modules) < len(self._kept):
+            for name, module in self._kept.items():
+                sys.modules.setdefault(name, module)
+
+
+_KEPT = (_Names(builtins), _Names(np), _Names(math), _Loaded())
 
 
 class Guarded:
     """``with Guarded():`` around a call of a user's code; one use each, and they may be nested.
 
-    Kept are NumPy's error state and print options; its names and those of Python's builtins; how
-    this thread computes, as `Arithmetic` has it; the working folder; the standard streams and
-    their descriptors; Keras's and tf_keras's policy, float type and epsilon; whether
-    ``tf.function`` runs eagerly; the warnings' filters; the recursion limit; which signals are
-    blocked; and whether garbage is collected. Signal handlers `Interruption` keeps.
+    Kept are NumPy's error state and print options; its names and those of Python's builtins and
+    of math; the modules and the search path, of which nothing is lost; how this thread computes,
+    as `Arithmetic` has it; the working folder; the standard streams and their descriptors; Keras's
+    and tf_keras's policy, float type and epsilon; whether ``tf.function`` runs eagerly; the
+    warnings' filters; the recursion limit; which signals are blocked; and whether garbage is
+    collected. Signal handlers `Interruption` keeps.
 
     Attributes:
         changed: which settings of libraries the code changed, and to what; known after it.
@@ -83,8 +103,9 @@ class Guarded:
         self._errors.__enter__()
         self._arithmetic = Arithmetic()
         self._arithmetic.keep()
-        for module in _MODULES:
-            module.keep()
+        for one in _KEPT:
+            one.keep()
+        self._search_path = list(sys.path)
         self._printing = np.get_printoptions()
         self._folder = _folder()
         self._streams = Streams()
@@ -105,8 +126,10 @@ class Guarded:
         trace: TracebackType | None,
     ) -> None:
         """Restore it; what cannot be restored does not hide how the code ended."""
-        for module in _MODULES:
-            module.restore()
+        for one in _KEPT:
+            one.restore()
+        if len(sys.path) < len(self._search_path):
+            sys.path[:] = self._search_path
         self._errors.__exit__(kind, error, trace)
         self._arithmetic.restore()
         if np.get_printoptions() != self._printing:

@@ -56,7 +56,7 @@ class Streams:
             if getattr(sys, name, None) is not stream:
                 setattr(sys, name, stream)
             if getattr(stream, "closed", False):
-                again = _opened(number, stream)
+                again = reopened(number, stream)
                 setattr(sys, name, again)
                 if getattr(sys, f"__{name}__") is stream:
                     setattr(sys, f"__{name}__", again)
@@ -91,8 +91,8 @@ def _close(number: int) -> None:
         os.close(number)
 
 
-def _opened(number: int, closed: Any) -> Any:
-    """A stream on a descriptor, as a closed one was; None if there is none."""
+def reopened(number: int, closed: Any) -> Any:
+    """A stream on a standard descriptor, as the closed one was; None if it leads nowhere."""
     if _place(number) is None:
         return None
     encoding = getattr(closed, "encoding", None) or "utf-8"

@@ -172,9 +172,9 @@ def try_twice(runner: Runner, shape: tuple[int, ...] = (_ROWS, _CLASSES)) -> Non
     ):
         if one.shape != other.shape or one.tobytes() != other.tobytes():
             raise UnavailableError(
-                f"the loss is {NOT_DETERMINISTIC}: of two runs on the same {rows} rows "
-                f"{_difference(one, other, what)} (does it use dropout, random numbers or a state "
-                "that it changes?)"
+                f"{runner.cell.path.written} is {NOT_DETERMINISTIC}: of two runs on the same "
+                f"{rows} rows {_difference(one, other, what)} (does it use "
+                "dropout, random numbers or a state that it changes?)"
             )
 
 

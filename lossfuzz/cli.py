@@ -59,16 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if _is_lost(output, 0 if ended.code is None else ended.code):
                 raise SystemExit(OUTPUT_FAILED) from None
             raise
-        from lossfuzz.ending import carried_out  # which takes the time that --help has not
+        from lossfuzz.ending import carried_out  # which take the time that --help has not
+        from lossfuzz.supervised import leave, supervised
 
         _look_in_current_folder(options)
         if arguments is None and _names_modules(options):
-            from lossfuzz.supervised import supervised
-
             code = supervised(lambda: carried_out(options), _modules_named(options))
         else:
             code = carried_out(options)
-        return OUTPUT_FAILED if _is_lost(output, code) else code
+        code = OUTPUT_FAILED if _is_lost(output, code) else code
+    if arguments is None and _names_modules(options):
+        leave(code)
+    return code
 
 
 def _is_lost(output: GuardedStream, code: object) -> bool:

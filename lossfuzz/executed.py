@@ -65,7 +65,7 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     trained = path.trains is not None
     with _as_file(code) as file, contextlib.redirect_stdout(io.StringIO()):
         policy = dtype_policy(path.api, format_named(finding.format)) if trained else _nothing()
-        name = path.name.partition(" as ")[0]
+        name = path.written
         door = UserCode(name) if path.own else _nothing()
         try:
             with policy, warnings.catch_warnings(), door:  # a model's script sets it for good

@@ -81,7 +81,7 @@ class CheckRecord:
                 if count or kind in searched:
                     defects[kind] = defects.get(kind, 0) + count
         return cls(
-            loss=cells[0].path.name.partition(" as ")[0],
+            loss=cells[0].path.written,
             against=cells[0].path.loss.name,
             formats=list(dict.fromkeys(cell.format.dtype_name for cell in reached)),
             modes=list(dict.fromkeys(cell.mode for cell in reached)),

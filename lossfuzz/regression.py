@@ -246,7 +246,7 @@ def _damaged(error: Exception) -> ValueError:
 
 def message_of(found: Regression, before: RunResult, after: RunResult, baseline: str) -> str:
     """What a test says that fails for a regression."""
-    name, _, _ = after.cells[0].cell.path.name.partition(" as ")
+    name = after.cells[0].cell.path.written
     lines = [f"{name} is worse than the baseline {baseline} says:"]
     lines += [f"  {line}" for line in found.worse]
     versions = [run.environment.get("versions", {}) for run in (before, after)]

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from lossfuzz.harness.streams import reopened
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,12 +56,17 @@ class GuardedStream:
             it has had enough and closed his end of a pipe.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    closed = False
+    """A loss that closes it closes nothing: what the command prints afterwards is still read."""
+
+    def __init__(self, stream: TextIO | None, descriptor: int) -> None:
         """Guard a stream.
 
         Args:
             stream: to be written to; None where the process was started without one.
+            descriptor: that it writes to.
         """
+        self._descriptor = descriptor
         self.failure = ""
         self._is_missing = stream is None
         self._is_over = False
@@ -75,15 +82,22 @@ class GuardedStream:
         if self._is_missing and text:
             self._fail("it is closed")
         if not self._is_over:
+            if self._stream.closed:
+                self._stream = reopened(self._descriptor, self._stream) or self._stream
             with self._noted():
                 self._stream.write(text)
         return len(text)
+
+    def close(self) -> None:
+        """Flush what was written; the stream stays open."""
+        self.flush()
 
     def flush(self) -> None:
         """Flush what was written, if that is possible."""
         if not self._is_over:
             with self._noted():
-                self._stream.flush()
+                if not self._stream.closed:
+                    self._stream.flush()
 
     def release(self) -> TextIO | None:
         """Give the stream back as it was; what cannot be written any more is dropped for good."""
@@ -134,7 +148,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
     """
     _fill_descriptors()
     before = sys.stdin, sys.stdout, sys.stderr
-    output, errors = GuardedStream(sys.stdout), GuardedStream(sys.stderr)
+    output, errors = GuardedStream(sys.stdout, 1), GuardedStream(sys.stderr, 2)
     if sys.stdin is None:
         sys.stdin = io.StringIO()
     sys.stdout, sys.stderr = cast("TextIO", output), cast("TextIO", errors)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-_AS = " as "
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
@@ -54,7 +52,7 @@ def code_of(paths: Iterable[str], programs: Iterable[str] = ()) -> Code:
     users = [path_named(name) for name in paths if ":" in name and is_importable(name)]
     bases = [(path.loss.base or path.loss).name for path in users]
     return Code(
-        losses=tuple(dict.fromkeys(path.name.partition(_AS)[0] for path in users)),
+        losses=tuple(dict.fromkeys(path.written for path in users)),
         formulas=tuple(name for name in dict.fromkeys(bases) if is_name_of_formula(name)),
         programs=tuple(dict.fromkeys(programs)),
     )

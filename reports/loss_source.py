@@ -55,7 +55,7 @@ def loss_source(path: LossPath) -> LossSource:
     public = public_name(loss) if loss is not None else None
     if public is not None:
         return LossSource(code=_root_import(public), called=public)
-    written = path.name.partition(" as ")[0] if path.own else path.name
+    written = path.written
     if is_importable(path.name) and ":" in path.name:
         return _imported(*written.split(":", 1))
     if loss is not None and path.quotable:
@@ -72,7 +72,7 @@ def loss_source(path: LossPath) -> LossSource:
 
 def written_name(path: LossPath) -> str:
     """The name of a user's loss as its user knows it, for the first line of a message."""
-    written = path.name.partition(" as ")[0]
+    written = path.written
     if path.function is None:
         return written
     public = public_name(path.function) or public_name(type(path.function))

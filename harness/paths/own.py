@@ -16,7 +16,7 @@ from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.names import Names
 from lossfuzz.harness.paths.own_call import LossError, checked_call
-from lossfuzz.harness.paths.path import LossPath
+from lossfuzz.harness.paths.path import AS, LossPath
 from lossfuzz.harness.paths.signature import signature_of
 from lossfuzz.harness.printable import printable
 from lossfuzz.harness.settings import keep_settings
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     Loss = Callable[..., Any]
 
-_AS = " as "
 __all__ = ["LossError", "imported", "is_importable", "loss_of", "own_path", "own_path_named"]
 
 _KNOWN: Names[LossPath] = Names()
@@ -73,9 +72,9 @@ def own_path(
     written = name or _written_name(loss)
     signature = signature_of(loss, against, written)
     if name is None and "<" in written:
-        written = _KNOWN.free(written, loss, against, ending=f"{_AS}{against.name}")
+        written = _KNOWN.free(written, loss, against, ending=f"{AS}{against.name}")
     path = LossPath(
-        name=f"{written}{_AS}{against.name}",
+        name=f"{written}{AS}{against.name}",
         loss=against,
         api="tensorflow",
         call=checked_call(loss, against, written, signature),
@@ -118,7 +117,7 @@ def own_path_named(name: str) -> LossPath | None:
     """
     if name in _KNOWN:
         return _KNOWN[name]
-    written, separator, against = name.partition(_AS)
+    written, separator, against = name.partition(AS)
     if not separator or ":" not in written:
         return None
     return own_path(imported(written), loss_named(against, load=True), name=written)
@@ -158,7 +157,7 @@ def imported(name: str) -> Loss:
 
 def is_importable(name: str) -> bool:
     """Whether another process would find a path of this name."""
-    module, _, attributes = name.partition(_AS)[0].partition(":")
+    module, _, attributes = name.partition(AS)[0].partition(":")
     return bool(module) and module != "__main__" and "<" not in attributes
 
 

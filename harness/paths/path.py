@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from lossfuzz.harness.losses.spec import LossSpec
 
 
+AS = " as "
+"""Between the name of a user's loss and that of what it is to compute, in a path's name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPath:
     """A loss path: what a user calls, on logits, to get a loss.
@@ -55,3 +59,8 @@ class LossPath:
     arguments: str = ""
     quotable: bool = True
     loaded: bool = True
+
+    @property
+    def written(self) -> str:
+        """The name as its user writes it, such as ``module:loss``."""
+        return self.name.partition(AS)[0] if self.own else self.name

@@ -15,13 +15,12 @@ from lossfuzz.harness.fields import flag, inner, record_of, text
 from lossfuzz.harness.losses.table import is_built_in, loss_named
 from lossfuzz.harness.losses.unloaded import NotLoadedError, facts_of_loss, learn_loss
 from lossfuzz.harness.paths.own import written_call
-from lossfuzz.harness.paths.path import LossPath
+from lossfuzz.harness.paths.path import AS, LossPath
 from lossfuzz.harness.paths.signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_AS = " as "
 _FACTS: dict[str, dict[str, Any]] = {}
 """What records told of the paths of other processes, by name."""
 
@@ -67,7 +66,7 @@ def unloaded_path(name: str) -> LossPath | None:
     """
     facts = _FACTS.get(name)
     if facts is None:
-        written, separator, against = name.partition(_AS)
+        written, separator, against = name.partition(AS)
         if not separator or ":" not in written:
             return None
         facts = {"loss": against, "own": True, **asdict(Signature())}
@@ -88,7 +87,7 @@ def _made(name: str, *, loss: str, own: bool, **how: bool) -> LossPath:
         loss=spec,
         api="tensorflow",
         call=refuse,
-        source=written_call(name.partition(_AS)[0], arguments) if own else "",
+        source=written_call(name.partition(AS)[0], arguments) if own else "",
         documented=spec,
         own=own,
         arguments=arguments,

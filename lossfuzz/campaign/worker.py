@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from lossfuzz.campaign.machine import end_with_parent
 
@@ -23,18 +23,25 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Speak `messages` on what was standard output, and send what others print there to stderr."""
+    """Speak `messages` on what were standard input and output.
+
+    What others print goes to standard error, and there is nothing that they could read: a loss
+    that asks for input would wait for ever, and take requests away.
+    """
     _end_with(int(sys.argv[1]))
-    answers = os.dup(1)
+    questions, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
     os.dup2(2, 1)
     requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
-    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    threading.Thread(target=_read, args=(questions, requests), daemon=True).start()
     _Worker(answers).serve(requests)
 
 
-def _read(requests: SimpleQueue[dict[str, Any]]) -> None:
+def _read(questions: TextIO, requests: SimpleQueue[dict[str, Any]]) -> None:
     """Hand requests over; a coordinator that is gone ends the process, whatever it is doing."""
-    for line in sys.stdin:
+    for line in questions:
         requests.put(json.loads(line))
     os._exit(0)
 
