@@ -89,7 +89,12 @@ STREAMS: Table = [
     _stream("report with standard error closed", "exec lossfuzz report night 2>&-", (0,)),
     _stream("report with standard input closed", "exec lossfuzz report night <&-", (0,)),
     _stream("report with all closed", "exec lossfuzz report night <&- >&- 2>&-", (0, *_FULL)),
-    _stream("an error with standard error closed", "exec lossfuzz report nowhere 2>&-", (2,)),
+    _stream(
+        "an error with standard error closed",
+        "exec lossfuzz report nowhere 2>&-",
+        (2,),
+        one_line=False,
+    ),
     _stream(
         "run with standard output closed",
         f"exec {RUN} --out out >&-",
@@ -121,7 +126,12 @@ STREAMS: Table = [
         for what, (command, _) in _PRINTING.items()
         if what not in ("an error", "a script", "an issue", "a comment in a file")
     ),
-    _stream("an error into /dev/full", "exec lossfuzz report nowhere 2> /dev/full", (2, 74)),
+    _stream(
+        "an error into /dev/full",
+        "exec lossfuzz report nowhere 2> /dev/full",
+        (2, 74),
+        one_line=False,
+    ),
     *(
         _stream(
             f"{what} into a pipe that nobody reads",

@@ -249,7 +249,7 @@ def _described(function: Callable[..., Any]) -> str:
 
 
 class _NoValueError(FormulaError):
-    """A formula takes so many classes, and has no value there."""
+    """A formula takes so many classes, and has no value there, or no single one."""
 
 
 def _probed(derived: Derived) -> int:
@@ -303,7 +303,7 @@ def _evaluated(derived: Derived, classes: int) -> int:
 
     Raises:
         FormulaError: it does not take them.
-        _NoValueError: it has no finite value on any of them.
+        _NoValueError: it has no finite value on any of them, or two values for the same rows.
     """
     kind = derived.function.target
     logits, targets = ordinary_rows(kind, _PROBED_ROWS, classes)
@@ -311,7 +311,17 @@ def _evaluated(derived: Derived, classes: int) -> int:
         wide = rows.astype(np.float64)
         found = [derived.exact_row(*row) for row in zip(wide, targets.weights, strict=True)]
         with np.errstate(all="ignore"):
-            derived.evaluate(Enclosure.exactly(wide, FLOAT64), targets)
+            first, second = (
+                derived.evaluate(Enclosure.exactly(wide, FLOAT64), targets) for _ in range(2)
+            )
+        if any(
+            one.middle.tobytes() != other.middle.tobytes()
+            for one, other in zip(first, second, strict=True)
+        ):
+            raise _NoValueError(
+                f"formula {derived.function.name} is not deterministic: it gives two values for "
+                "the same rows (does it use random numbers or a state that it changes?)"
+            )
         if any(one is not None for one in found):
             return classes
     raise _NoValueError(

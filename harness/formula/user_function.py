@@ -52,8 +52,13 @@ class UserFunction:
             known = "; ".join(repr(kind) for kind in kinds.KINDS)
             raise FormulaError(f"unknown target {self.target!r}; known targets: {known}")
         try:
-            inspect.signature(self.function).bind(None, None, None)
-        except (TypeError, ValueError) as error:  # one without a signature says so by the latter
+            with UserCode(f"formula {self.name}"):  # an object may compute its signature
+                inspect.signature(self.function).bind(None, None, None)
+        except (
+            TypeError,
+            ValueError,
+            UserCodeError,
+        ) as error:  # one without a signature says so by the latter
             raise FormulaError(
                 f"formula {self.name}: expected a function of three arguments, "
                 f"exact(x, logits, label), but {error}"

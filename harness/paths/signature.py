@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.losses.reduced import WEIGHTED
 from lossfuzz.harness.losses.targets import NONE
+from lossfuzz.harness.user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,8 @@ def signature_of(loss: Callable[..., Any], against: LossSpec, name: str = "") ->
     if any(base.__module__.startswith(("keras.", "tf_keras.")) for base in type(loss).__mro__):
         return Signature(swapped=True, weighted=weighted)
     try:
-        signature = inspect.signature(loss)
+        with UserCode(name or type(loss).__name__):  # an object may compute its signature
+            signature = inspect.signature(loss)
     except Exception:  # noqa: BLE001 - whatever an object raises that is asked for its own
         return Signature()
     required = _required(signature)

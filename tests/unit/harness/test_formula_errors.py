@@ -63,6 +63,30 @@ def test_tensorflows_functions_are_refused(tf):
     assert "\n" not in str(caught.value)
 
 
+def test_a_formula_of_two_values_is_refused():
+    calls = []
+
+    def counting(x, logits, label):
+        calls.append(1)
+        return logits[label] * len(calls)
+
+    with pytest.raises(FormulaError, match="formula mine is not deterministic: it gives two"):
+        formula(counting, name="mine")
+
+
+def test_a_signature_that_exits_is_refused():
+    class Odd:
+        @property
+        def __signature__(self):
+            raise SystemExit(0)
+
+        def __call__(self, x, logits, label):
+            return x.logsumexp(logits) - logits[label]
+
+    with pytest.raises(FormulaError, match="formula mine: expected a function of three"):
+        formula(Odd(), name="mine")
+
+
 def test_a_number_of_an_earlier_call_is_refused():
     kept = []
 
