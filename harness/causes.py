@@ -183,7 +183,7 @@ def _groups(cells: Iterable[CellResult]) -> dict[tuple[Any, ...], list[_Member]]
 def _turn(members: list[_Member]) -> tuple[bool, bool]:
     """When a group is shrunk: defects first, of each tier the models last."""
     result, finding = members[0]
-    return finding.tier != DEFECT, result.cell.path.trains is not None
+    return finding.tier != DEFECT, result.cell.path.trained
 
 
 def _region(result: CellResult, finding: Finding) -> str:

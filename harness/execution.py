@@ -12,6 +12,7 @@ import numpy as np
 
 from lossfuzz.harness.paths.own_call import FLOATING, LossError
 from lossfuzz.harness.printable import printable
+from lossfuzz.harness.subjects.server import Call, Script, UnavailableError
 from lossfuzz.harness.user_code import OverdueError, UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.losses.spec import LossSpec
+
+
+__all__ = [
+    "CellRunner",
+    "Observed",
+    "Runner",
+    "TimedOutError",
+    "UnavailableError",
+    "check_gradient",
+    "described",
+    "own_name",
+    "ready",
+    "refusals",
+    "run_path",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +57,6 @@ class Observed:
 
 
 _MOST_TOLD = 300
-
-
-class UnavailableError(RuntimeError):
-    """The installed versions cannot run this cell; the message says why."""
 
 
 class TimedOutError(UnavailableError):
@@ -80,8 +92,7 @@ class CellRunner:
         self.cell = cell
         self.documented = cell.path.documented if documented is None else documented
         self._tf = tf
-        trains = cell.path.trains
-        self._step = trains(cell) if trains else compiled(training_step(cell), cell.mode)
+        self._step: Callable[..., Any] | None = None
 
     def run(self, logits: NDArray[Any], targets: NDArray[Any]) -> Observed:
         """Loss and gradient of every row.
@@ -93,6 +104,8 @@ class CellRunner:
         Raises:
             UnavailableError: TensorFlow or Keras refused to compute it.
         """
+        if self._step is None:
+            self._step = ready(self.cell).step
         start = time.perf_counter()
         with self._tf.device(self.cell.device):
             loss, gradient = run_path(self._step, logits, targets, name=own_name(self.cell))
@@ -103,6 +116,39 @@ class CellRunner:
         return Observed(
             loss=loss.reshape(-1), gradient=gradient.reshape(-1, classes), seconds=seconds
         )
+
+
+def ready(cell: Cell, upstream: Sequence[float] = ()) -> Call | Script:
+    """What runs a cell's path in this process: the same that a subject's process runs.
+
+    Args:
+        cell: which.
+        upstream: the gradients that come from above the losses, one for each; empty for 1. A
+            whole model takes none.
+
+    Raises:
+        UnavailableError: the path's package is not here.
+    """
+    if cell.path.trained:
+        return Script(described(cell))
+
+    def loss(logits: Any, labels: Any) -> Any:
+        return cell.path.call(logits, labels, cell.format)
+
+    return Call(described(cell), loss, upstream)
+
+
+def described(cell: Cell) -> dict[str, Any]:
+    """A cell as `server` knows it."""
+    return {
+        "path": cell.path.name,
+        "source": cell.path.source,
+        "api": cell.path.api,
+        "script": cell.path.trained,
+        "dtype": cell.format.dtype_name,
+        "mode": cell.mode,
+        "device": cell.local_device,
+    }
 
 
 def own_name(cell: Cell) -> str:
@@ -130,26 +176,6 @@ def run_path(
     inputs = tf.constant(logits), tf.constant(labels)
     with refusals(name):
         return tuple(result.numpy() for result in tf.nest.flatten(step(*inputs)))
-
-
-def trace(
-    step: Callable[..., Any],
-    mode: str,
-    logits: NDArray[Any],
-    targets: NDArray[Any],
-    *,
-    name: str = "",
-) -> None:
-    """Trace a step of a path for such arrays without running it, in graph or XLA.
-
-    Raises:
-        UnavailableError: the path refused to be traced.
-        TimedOutError: the user's function took too long.
-    """
-    import tensorflow as tf
-
-    with refusals(name):
-        compiled(step, mode).get_concrete_function(tf.constant(logits), tf.constant(targets))
 
 
 class refusals:  # noqa: N801 - it is used as a function
@@ -241,42 +267,3 @@ def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     nodes = [place for place, line in enumerate(lines) if line.startswith("[[{{node")]
     return printable(lines[nodes[0] - 1] if nodes and nodes[0] > 0 else lines[-1])
-
-
-def training_step(
-    cell: Cell, upstream: Sequence[float] = ()
-) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A function of tensors that returns a path's losses and their gradient.
-
-    Args:
-        cell: whose path is called.
-        upstream: the gradients that come from above the losses, one for each; empty for 1.
-    """
-    import tensorflow as tf
-
-    def step(logits: Any, labels: Any) -> tuple[Any, Any]:
-        with tf.device(cell.device):  # again inside, since a traced body does not inherit it
-            with tf.GradientTape() as tape:
-                tape.watch(logits)
-                loss = cell.path.call(logits, labels, cell.format)
-            above = None
-            if upstream:
-                above = tf.reshape(tf.constant(upstream, loss.dtype), tf.shape(loss))
-            gradient = tape.gradient(loss, logits, output_gradients=above)
-        if gradient is None:
-            raise UnavailableError(
-                "the loss has no gradient with respect to the logits (does it round, take an "
-                "argmax, leave TensorFlow, or stop its own gradient?)"
-            )
-        return loss, tf.convert_to_tensor(gradient)  # of a gather they come as slices
-
-    return step
-
-
-def compiled(step: Callable[..., Any], mode: str) -> Any:
-    """A function of tensors, in a mode."""
-    import tensorflow as tf
-
-    if mode == "eager":
-        return step
-    return tf.function(step, autograph=False, jit_compile=True if mode == "xla" else None)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.backend import BackendError
-from lossfuzz.harness.execution import UnavailableError, compiled, run_path, training_step
+from lossfuzz.harness.execution import UnavailableError, ready, run_path
 from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.subjects.server import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +69,8 @@ def footprint_of(cell: Cell, shape: tuple[int, ...], seed: int = 0) -> Footprint
         with tf.device(cell.device):
             return cell.path.call(x, y, cell.format)
 
-    trains = cell.path.trains
     forward_peak, _, _ = _peak(cell, compiled(forward, cell.mode), logits, fed)
-    step = trains(cell) if trains else compiled(training_step(cell), cell.mode)
+    step = ready(cell).step
     step_peak, held, seconds = _peak(cell, step, logits, fed)
     size = math.prod(shape) * cell.format.dtype.itemsize
     return Footprint(
@@ -94,7 +94,7 @@ def _peak(
             f"TensorFlow's allocator keeps no count of memory on {cell.device} ({error}): it must "
             "be started by lossfuzz, with TF_CPU_ALLOCATOR_USE_BFC=1 and oneDNN on"
         ) from None
-    if cell.path.trains is not None:
+    if cell.path.trained:
         run_path(step, logits, labels)  # makes the model of this shape: its weights are inputs
     gc.collect()
     gc.freeze()  # so that to collect after every step is quick

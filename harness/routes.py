@@ -7,13 +7,12 @@ that were executed without leading to the loss show what was skipped.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import own_name, run_path, trace
+from lossfuzz.harness.execution import own_name, ready, refusals
 from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.subjects.server import Recording
 
@@ -103,27 +102,10 @@ def route_of(
     if logits is None or targets is None:
         logits, targets = tame_batch(cell)
     recording = Recording()
-    traced: list[tuple[Any, Any]] = []
-
-    def forward(traced_logits: Any, traced_targets: Any) -> Any:
-        loss = cell.path.call(traced_logits, traced_targets, cell.format)
-        traced.append((traced_logits, loss))
-        return loss
-
-    with recording.running(), tf.device(cell.device):
-        if cell.path.traces is not None:
-            run_path(functools.partial(_trained, cell, traced), logits, targets)
-        elif cell.mode == "eager":
-            run_path(forward, logits, targets, name=own_name(cell))
-        else:
-            trace(forward, cell.mode, logits, targets, name=own_name(cell))
-    return route_from(recording.between(*traced[0]), recording.executed())
-
-
-def _trained(cell: Cell, traced: list[tuple[Any, Any]], logits: Any, targets: Any) -> list[Any]:
-    if cell.path.traces is not None:
-        traced.extend(cell.path.traces(cell, logits, targets))
-    return []
+    inputs = tf.constant(logits), tf.constant(targets)
+    with recording.running(), tf.device(cell.device), refusals(own_name(cell)):
+        ends = ready(cell).trace(*inputs)
+    return route_from(recording.between(*ends), recording.executed())
 
 
 def tame_batch(cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:

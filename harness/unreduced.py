@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import UnavailableError, compiled, own_name, run_path
+from lossfuzz.harness.execution import UnavailableError, own_name, run_path
 from lossfuzz.harness.paths.own import loss_of
 from lossfuzz.harness.paths.own_call import raw_call
 from lossfuzz.harness.paths.signature import signature_of
+from lossfuzz.harness.subjects.server import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

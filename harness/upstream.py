@@ -16,10 +16,9 @@ import numpy as np
 
 from lossfuzz.harness.execution import (
     check_gradient,
-    compiled,
     own_name,
+    ready,
     run_path,
-    training_step,
 )
 from lossfuzz.harness.findings import DEFECT, UPSTREAM_IGNORED, Finding
 from lossfuzz.harness.losses.targets import targets_of
@@ -97,7 +96,7 @@ def _finding(plain: Outcome, runner: CellRunner, factors: NDArray[np.float64]) -
     """The finding of the row whose gradient differs most from its multiple, if by too much."""
     prepared, reduced = plain.prepared, plain.prepared.loss.reduction is not None
     above = tuple(factors[: 1 if reduced else None].tolist())
-    step = compiled(training_step(runner.cell, above), runner.cell.mode)
+    step = ready(runner.cell, above).step
     given, name = (prepared.logits, prepared.fed), own_name(runner.cell)
     found = run_path(step, *given, name=name)[1]
     check_gradient(found, prepared.logits, name)

@@ -99,7 +99,7 @@ class _Confirming:
             yield from (one for one in rows if one.repeated or one.batch_rows == 1)
         else:
             yield from (one for one in rows if not (is_long(one) and one is not finding))
-        if self._runner.cell.path.trains is not None:
+        if self._runner.cell.path.trained:
             return
         if loss.reduction is None:
             yield from self._copies(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 import time
 import traceback
@@ -120,9 +121,15 @@ def _texts(value: object) -> list[str]:
 
 
 def _is_refused_by_system(error: BaseException) -> bool:
-    """Whether there is no room, no descriptor or no folder for temporary files."""
-    return isinstance(error, OSError) and (
-        error.errno in _REFUSED_BY_SYSTEM or _NO_TEMPORARY in str(error)
+    """Whether there is no room, no memory, no descriptor or no folder for temporary files.
+
+    Where an address space is bounded, Python itself fails with `SystemError` now and then.
+    """
+    if isinstance(error, SystemError):
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError)
+        and (error.errno in _REFUSED_BY_SYSTEM or _NO_TEMPORARY in str(error))
     )
 
 

@@ -10,7 +10,7 @@ INTERNAL_ERROR = 70
 """lossfuzz itself failed; EX_SOFTWARE of sysexits.h."""
 
 OUTPUT_FAILED = 74
-"""What was to be printed could not be, or the system has no room or descriptors; EX_IOERR."""
+"""What was to be printed could not be; or no room, memory or descriptors are left; EX_IOERR."""
 
 INTERRUPTED = 130
 

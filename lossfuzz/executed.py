@@ -18,8 +18,8 @@ from lossfuzz.harness.execution import (
     check_gradient,
 )
 from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.paths.models import dtype_policy
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.paths.training import dtype_policy
 from lossfuzz.harness.user_code import OverdueError, UserCode, kind_of, line_of
 from lossfuzz.reports.loss_source import CALLED
 from lossfuzz.reports.snippet import snippet
@@ -62,7 +62,7 @@ def executed(finding: Finding, *, bound: bool = False) -> Ran:
     if path.function is not None:
         names[CALLED] = path.function
     code = snippet(finding, bound=bound)
-    trained = path.trains is not None
+    trained = path.trained
     with _as_file(code) as file, contextlib.redirect_stdout(io.StringIO()):
         policy = dtype_policy(path.api, format_named(finding.format)) if trained else _nothing()
         name = path.written

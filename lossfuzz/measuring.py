@@ -323,7 +323,7 @@ class Measuring:
         started = time.perf_counter()
         path = result.cell.path
         runner = self.runner(result)
-        if has_policy(path.loss) and path.trains is None and isinstance(runner, CellRunner):
+        if has_policy(path.loss) and not path.trained and isinstance(runner, CellRunner):
             self._announce(result.cell.name, None)
             if not may_not_end(runner, shape):
                 result.policy = policy_of(runner, shape)

@@ -325,7 +325,7 @@ def step(finding: Finding, mode: str | None = None, *, bound: bool = False) -> s
     """
     path = path_named(finding.path)
     mode = finding.mode if mode is None else mode
-    if path.trains is not None:
+    if path.trained:
         return f"mode = {mode!r}\n{path.source}\n"
     above = ""
     if finding.upstream:

@@ -187,7 +187,7 @@ SURROUNDINGS: Table = [
         Case(
             name=f"{what} with {limit} descriptors",
             command=f"ulimit -n {limit}; exec {command.replace('../', '')}",
-            codes=(0, 2),
+            codes=(0, 2, 74),
             says=f"defect|stands|usage|path|{ERROR}",
             needs=("night",),
             changes=True,
@@ -200,7 +200,7 @@ SURROUNDINGS: Table = [
         Case(
             name=f"{what} with {memory} MiB of address space",
             command=f"ulimit -v {memory * 1024}; exec {command.replace('../', '')}",
-            codes=(0, 2, 134),
+            codes=(0, 2, 74, 134),
             says=f"defect|stands|{ERROR}|memory",
             needs=("night",),
             one_line=False,
@@ -235,7 +235,7 @@ SURROUNDINGS: Table = [
             command=command.replace("../", ""),
             environment=variables,
             codes=(0, 2),
-            says=f"defect|stands|{ERROR}",
+            says="." if said == "COLUMNS of 1" else f"defect|stands|{ERROR}",
             needs=("night",),
         )
         for said, variables in {

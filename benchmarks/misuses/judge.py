@@ -194,7 +194,11 @@ def _said(case: Case, ended: _Ended) -> Iterator[str]:  # noqa: C901 - one judge
     errors = [line for line in err.splitlines() if re.match(ERROR, line)]
     if ended.code == MISUSE and case.one_line and len(errors) != 1:
         yield f"{len(errors)} lines that tell an error, expected one"
-    if _CONTROLS.search(ended.out + ended.err):
+    wide = case.environment.get("PYTHONIOENCODING") == "utf-16"
+    if any(
+        _CONTROLS.search(text.decode("utf-16", "replace").encode() if wide else text)
+        for text in (ended.out, ended.err)
+    ):
         yield "control characters reach the terminal"
     pattern = case.absent.get("")
     if pattern and re.search(pattern, out + err):

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.reduced import (
     MEAN_BINARY_CROSS_ENTROPY,
     MEAN_CROSS_ENTROPY,
     MEAN_ONE_HOT_CROSS_ENTROPY,
 )
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.paths.training import Recipe, traced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A kind of model and how it is trained.
+
+    The model is the smallest whose logits can be chosen freely: it looks up row i of an embedding,
+    whose table is the logits, and ends in a head. The gradient of the table, as it reaches the
+    optimizer behind loss scaling and clipping, is then the gradient of the logits. Everything else
+    is Keras's own: layers under the dtype policy of the cell's format, ``compile`` in the cell's
+    mode, ``train_on_batch`` or ``fit``.
+
+    Attributes:
+        api: the Keras package.
+        loss: the name of a class in its ``losses``.
+        activation: of the head; None leaves logits, and the loss is told so.
+        head_dtype: of the head, where it is not the policy's.
+        method: ``train_on_batch`` or ``fit``.
+    """
+
+    api: str
+    loss: str
+    activation: str | None = None
+    head_dtype: str | None = None
+    method: str = "train_on_batch"
+
+    def forward(self, logits: Any, targets: Any, fmt: FloatFormat) -> Any:
+        """Head and loss without the model around them, for use inside a function of tensors."""
+        keras = importlib.import_module(self.api)
+        with dtype_policy(self.api, fmt):
+            loss = getattr(keras.losses, self.loss)(from_logits=self.activation is None)
+            if self.activation is None:
+                return loss(targets, logits)
+            head = keras.layers.Activation(self.activation, dtype=self.head_dtype)
+            return loss(targets, head(logits))
+
 
 _SPARSE = "SparseCategoricalCrossentropy"
 _ONE_HOT = "CategoricalCrossentropy"
@@ -29,20 +69,18 @@ _LOSSES: dict[str, LossSpec] = {
 """What each class computes; its default reduction is the mean."""
 
 
-def _recipes(api: str) -> dict[str, Recipe]:
+def _models(api: str) -> dict[str, Model]:
     return {
-        "softmax-head/train_on_batch": Recipe(api=api, loss=_SPARSE, activation="softmax"),
-        "softmax-head/fit": Recipe(api=api, loss=_SPARSE, activation="softmax", method="fit"),
-        "softmax-head/train_on_batch/one-hot": Recipe(
-            api=api, loss=_ONE_HOT, activation="softmax"
-        ),
-        "softmax-head-float32/train_on_batch": Recipe(
+        "softmax-head/train_on_batch": Model(api=api, loss=_SPARSE, activation="softmax"),
+        "softmax-head/fit": Model(api=api, loss=_SPARSE, activation="softmax", method="fit"),
+        "softmax-head/train_on_batch/one-hot": Model(api=api, loss=_ONE_HOT, activation="softmax"),
+        "softmax-head-float32/train_on_batch": Model(
             api=api, loss=_SPARSE, activation="softmax", head_dtype="float32"
         ),
-        "logits-head/train_on_batch": Recipe(api=api, loss=_SPARSE),
-        "logits-head/train_on_batch/one-hot": Recipe(api=api, loss=_ONE_HOT),
-        "sigmoid-head/train_on_batch": Recipe(api=api, loss=_BINARY, activation="sigmoid"),
-        "binary-logits-head/train_on_batch": Recipe(api=api, loss=_BINARY),
+        "logits-head/train_on_batch": Model(api=api, loss=_SPARSE),
+        "logits-head/train_on_batch/one-hot": Model(api=api, loss=_ONE_HOT),
+        "sigmoid-head/train_on_batch": Model(api=api, loss=_BINARY, activation="sigmoid"),
+        "binary-logits-head/train_on_batch": Model(api=api, loss=_BINARY),
     }
 
 
@@ -84,20 +122,20 @@ loss = {trained}
 """
 
 
-def script(recipe: Recipe) -> str:
+def script(model: Model) -> str:
     """A script that defines ``loss`` and ``gradient`` from ``logits``, ``labels`` and ``mode``.
 
     The logits are a tensor ``[rows, classes]``, the labels one of their targets, the mode one of
     `modes.MODES`. It sets the global dtype policy, as a user's script does.
     """
-    dtype = "" if recipe.head_dtype is None else f', dtype="{recipe.head_dtype}"'
-    head = _HEAD.format(api=recipe.api, activation=recipe.activation, dtype=dtype)
+    dtype = "" if model.head_dtype is None else f', dtype="{model.head_dtype}"'
+    head = _HEAD.format(api=model.api, activation=model.activation, dtype=dtype)
     return _SCRIPT.format(
-        api=recipe.api,
-        head="" if recipe.activation is None else f"outputs = {head}\n",
-        loss=recipe.loss,
-        from_logits=recipe.activation is None,
-        trained=_TRAINED[recipe.method],
+        api=model.api,
+        head="" if model.activation is None else f"outputs = {head}\n",
+        loss=model.loss,
+        from_logits=model.activation is None,
+        trained=_TRAINED[model.method],
     )
 
 
@@ -114,15 +152,27 @@ def model_paths(
     return tuple(
         LossPath(
             name=f"model/{api}/{name}",
-            loss=_LOSSES[recipe.loss],
+            loss=_LOSSES[model.loss],
             api=api,
-            call=recipe.forward,
-            source=script(recipe),
-            documented=documented(_LOSSES[recipe.loss])
-            if documented is not None and recipe.activation is not None
-            else _LOSSES[recipe.loss],
-            trains=recipe,
-            traces=traced,
+            call=model.forward,
+            source=script(model),
+            documented=documented(_LOSSES[model.loss])
+            if documented is not None and model.activation is not None
+            else _LOSSES[model.loss],
+            trained=True,
         )
-        for name, recipe in _recipes(api).items()
+        for name, model in _models(api).items()
     )
+
+
+@contextlib.contextmanager
+def dtype_policy(api: str, fmt: FloatFormat) -> Iterator[None]:
+    """Under the policy that computes in a format and keeps variables in float32."""
+    mixed_precision = importlib.import_module(api).mixed_precision
+    before = mixed_precision.global_policy()
+    name = "float32" if fmt == BINARY32 else f"mixed_{fmt.dtype_name}"
+    mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        mixed_precision.set_global_policy(before)

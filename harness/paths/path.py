@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lossfuzz.harness.cells import Cell
     from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
 
@@ -32,11 +31,8 @@ class LossPath:
         source: the same as an expression of ``logits`` and ``labels``, for a pasted snippet.
         documented: the mathematics that the path's documentation or code promises, with its
             clip; the loss itself where it promises that.
-        trains: for a whole model: ``cell -> step``, where ``step(logits, targets)`` on tensors
-            returns the loss and the gradient that the optimizer received, in the cell's mode;
-            None for a loss that is called by itself.
-        traces: for a whole model: ``(cell, logits, targets)``, trains once, and returns the pairs
-            (logits, loss) of tensors that its forward passes were made of.
+        trained: whether it is a whole model, whose source is a script that makes it and trains it
+            on a batch; the gradient is then the one that the optimizer received.
         own: whether it is a user's own loss, which nobody has tried before.
         function: the user's own object, where it is known.
         bounds: the interval that a user's own loss takes its inputs from; None for any.
@@ -51,8 +47,7 @@ class LossPath:
     call: Callable[[Any, Any, FloatFormat], Any]
     source: str
     documented: LossSpec
-    trains: Callable[[Cell], Callable[[Any, Any], tuple[Any, Any]]] | None = None
-    traces: Callable[[Cell, Any, Any], list[tuple[Any, Any]]] | None = None
+    trained: bool = False
     own: bool = False
     function: Callable[..., Any] | None = None
     bounds: tuple[float, float] | None = None

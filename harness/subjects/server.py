@@ -27,7 +27,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PROTOCOL = 1
 """Raised with every change to the requests and answers."""
@@ -208,20 +208,28 @@ def one_line(error: Exception) -> str:
     return f"{kind}{message}"[:300]
 
 
-class Expression:
-    """A path that is an expression, as the cell of a request asks for it."""
+class Call:
+    """A path that is a function of tensors, ready to run as the cell of a request asks for it.
 
-    def __init__(self, cell: dict[str, Any]) -> None:
-        import tensorflow as tf
+    Attributes:
+        step: ``(logits, labels) -> (losses, gradient)`` on tensors, in the cell's mode.
+    """
 
-        self._cell = cell
-        self._code = compile(cell["source"], "<{}>".format(cell["path"]), "eval")
-        self._names = {"tf": tf, cell["api"]: package_named(cell["api"])}
+    def __init__(
+        self,
+        cell: dict[str, Any],
+        loss: Callable[[Any, Any], Any],
+        upstream: Sequence[float] = (),
+    ) -> None:
+        """Make a path ready.
+
+        Args:
+            cell: its ``device`` and ``mode``.
+            loss: ``(logits, labels) -> losses`` on tensors.
+            upstream: the gradients that come from above the losses, one for each; empty for 1.
+        """
+        self._cell, self._loss, self._upstream = cell, loss, upstream
         self.step = compiled(self._training_step, cell["mode"])
-
-    def _loss(self, logits: Any, labels: Any) -> Any:
-        names = dict(self._names, logits=logits, labels=labels)
-        return eval(self._code, names)  # noqa: S307 - what the client was told to run
 
     def _training_step(self, logits: Any, labels: Any) -> tuple[Any, Any]:
         import tensorflow as tf
@@ -230,10 +238,16 @@ class Expression:
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 loss = self._loss(logits, labels)
-            gradient = tape.gradient(loss, logits)
+            above = None
+            if self._upstream:
+                above = tf.reshape(tf.constant(self._upstream, loss.dtype), tf.shape(loss))
+            gradient = tape.gradient(loss, logits, output_gradients=above)
         if gradient is None:
-            raise UnavailableError("the path has no gradient with respect to the logits")
-        return loss, gradient
+            raise UnavailableError(
+                "the loss has no gradient with respect to the logits (does it round, take an "
+                "argmax, leave TensorFlow, or stop its own gradient?)"
+            )
+        return loss, tf.convert_to_tensor(gradient)  # of a gather they come as slices
 
     def trace(self, logits: Any, labels: Any) -> tuple[Any, Any]:
         """Compute or trace the loss once; returns the tensors that its route runs between."""
@@ -248,6 +262,22 @@ class Expression:
         else:
             compiled(forward, self._cell["mode"]).get_concrete_function(logits, labels)
         return ends[0]
+
+
+class Expression(Call):
+    """A path that is an expression of ``logits``, ``labels``, ``tf`` and its package."""
+
+    def __init__(self, cell: dict[str, Any]) -> None:
+        import tensorflow as tf
+
+        code = compile(cell["source"], "<{}>".format(cell["path"]), "eval")
+        names = {"tf": tf, cell["api"]: package_named(cell["api"])}
+
+        def loss(logits: Any, labels: Any) -> Any:
+            here = dict(names, logits=logits, labels=labels)
+            return eval(code, here)  # noqa: S307 - what the client was told to run
+
+        Call.__init__(self, cell, loss)
 
 
 class Script:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from lossfuzz.harness.execution import Observed, UnavailableError
+from lossfuzz.harness.execution import Observed, UnavailableError, described
 from lossfuzz.harness.routes import Route, route_from, tame_batch
 from lossfuzz.harness.subjects.process import SubjectDiedError, SubjectError, SubjectProcess
 from lossfuzz.harness.subjects.server import PROTOCOL, SharedArrays
@@ -185,7 +185,7 @@ class RunningSubject:
             self._process.receive()
         self._asked = None
         places = self._arrays.put(logits, targets) if self.alive else []
-        request = {"do": what, "cell": _described(cell), "inputs": places}
+        request = {"do": what, "cell": described(cell), "inputs": places}
         self._process.send(request, self.timeout)
         self._asked = asked
 
@@ -273,19 +273,6 @@ class SubjectRunner:
             gradient=gradient.reshape(-1, self._classes),
             seconds=answer["seconds"],
         )
-
-
-def _described(cell: Cell) -> dict[str, Any]:
-    """A cell as the server knows it."""
-    return {
-        "path": cell.path.name,
-        "source": cell.path.source,
-        "api": cell.path.api,
-        "script": cell.path.trains is not None,
-        "dtype": cell.format.dtype_name,
-        "mode": cell.mode,
-        "device": cell.local_device,
-    }
 
 
 def _dtype_named(name: str) -> np.dtype[Any]:

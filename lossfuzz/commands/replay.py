@@ -237,7 +237,7 @@ def batch_shown(finding: Finding, result: Replayed) -> Shown | None:
         cell = cell_of(finding)
         batch = next(one for one in batches(finding, cell) if one.whole)
         logits, targets = batch.logits, batch.targets
-        if cell.path.trains is not None:  # models take rows
+        if cell.path.trained:  # models take rows
             logits = logits.reshape(-1, logits.shape[-1])
             targets = targets.reshape(len(logits), *targets.shape[batch.logits.ndim - 1 :])
         return Shown(logits=logits, targets=targets, row=batch.row)

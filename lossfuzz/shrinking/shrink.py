@@ -75,7 +75,7 @@ def shrunk(
     if finding.kind == kinds.MODE_DISAGREEMENT and not set(others) - {finding.mode}:
         return finding
     if runner.cell.path.loss.reduction is not None:
-        calls = COPIES_CALLS if runner.cell.path.trains is None else TRAINING_CALLS
+        calls = TRAINING_CALLS if runner.cell.path.trained else COPIES_CALLS
         probe = Probe(finding, runner, others, calls, deadline)
         return shrunk_to_copies(finding, runner.cell, probe)
     return _shrunk_row(finding, runner, others, deadline)

@@ -1,6 +1,7 @@
 """Whole models: what they report as loss, and what their optimizers receive as gradient."""
 
 import importlib
+from dataclasses import replace
 from functools import cache
 from itertools import cycle
 
@@ -8,13 +9,12 @@ import numpy as np
 import pytest
 
 from lossfuzz.harness.cells import Cell
+from lossfuzz.harness.execution import ready
 from lossfuzz.harness.formats import BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.paths.models import model_paths
-from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.paths.training import TrainedModel, dtype_policy, traced
+from lossfuzz.harness.paths.models import dtype_policy, model_paths
 from lossfuzz.harness.reference.enclosed import reference_by_enclosures
 from lossfuzz.harness.routes import route_of
 
@@ -52,7 +52,7 @@ def tame(path, fmt):
 
 
 def taken(tf, one_cell, logits, fed):
-    loss, gradient = one_cell.path.trains(one_cell)(tf.constant(logits), tf.constant(fed))
+    loss, gradient = ready(one_cell).step(tf.constant(logits), tf.constant(fed))
     return loss.numpy(), gradient.numpy()
 
 
@@ -74,10 +74,11 @@ def test_tame_logits_are_trained_on_within_the_rounding_of_the_format(tf, path, 
 @each_api
 def test_loss_scaling_is_on_and_undone_in_binary16(tf, api, mode):
     path = named(f"model/{api}/logits-head/train_on_batch")
-    trained = TrainedModel(path.trains, cell(path, BINARY16, mode), (8, 3))
-    assert trained.model.optimizer.initial_scale == 2**15
+    trained = ready(cell(path, BINARY16, mode))
     logits, fed, exact = tame(path, BINARY16)
     _, gradient = trained.step(tf.constant(logits.reshape(8, 3)), tf.constant(fed.reshape(8)))
+    (made,) = trained._models.values()
+    assert made["model"].optimizer.initial_scale == 2**15
     assert np.abs(gradient - exact.gradient / 8).max() <= BINARY16.unit_roundoff / 8
     tiny, _, targets = batch(path, BINARY16, [[12, 0, 0]] * 8)  # beyond the subnormals unscaled
     _, gradient = trained.step(tf.constant(tiny), tf.constant(np.zeros_like(targets)))
@@ -87,7 +88,7 @@ def test_loss_scaling_is_on_and_undone_in_binary16(tf, api, mode):
 @each_mode
 def test_a_step_skipped_at_any_scale_leaves_nan_every_time_and_nothing_to_the_next(tf, mode):
     path = named("model/keras/softmax-head/train_on_batch")
-    step = path.trains(cell(path, BINARY16, mode))
+    step = ready(cell(path, BINARY16, mode)).step
     overflowing = tf.constant([[0, 12]], tf.float16)  # 1 / softmax(x)_0 is beyond 65504
     for _ in range(3):
         _, gradient = step(overflowing, tf.constant([0]))
@@ -99,7 +100,7 @@ def test_a_step_skipped_at_any_scale_leaves_nan_every_time_and_nothing_to_the_ne
 @each_mode
 def test_a_step_skipped_at_the_first_scale_is_taken_at_a_smaller_one(tf, mode):
     path = named("model/keras/softmax-head/train_on_batch")
-    step = path.trains(cell(path, BINARY16, mode))
+    step = ready(cell(path, BINARY16, mode)).step
     overflowing = tf.constant([[0, 1.5]], tf.float16)  # 2**15 / softmax(x)_0 is beyond 65504
     loss, gradient = step(overflowing, tf.constant([0]))
     assert loss.numpy() == pytest.approx(np.log1p(np.exp(1.5)), rel=2**-9)
@@ -111,7 +112,7 @@ def test_a_step_skipped_at_the_first_scale_is_taken_at_a_smaller_one(tf, mode):
 @each_api
 def test_two_steps_on_the_same_batch_give_the_same(tf, api, method, mode):
     path = named(f"model/{api}/softmax-head/{method}")
-    step = path.trains(cell(path, mode=mode))
+    step = ready(cell(path, mode=mode)).step
     logits, fed, _ = tame(path, BINARY32)
     first, *others = (step(tf.constant(x), tf.constant(fed)) for x in (logits, 9 - logits, logits))
     assert first[0].numpy() != others[0][0].numpy()
@@ -136,8 +137,8 @@ def test_masks_and_the_largest_logits_reach_the_loss_as_they_are(tf, api, mode):
 def test_the_gradient_is_what_the_optimizer_makes_of_it(tf, api, mode, fmt):
     path = named(f"model/{api}/logits-head/train_on_batch")
     logits, fed, exact = tame(path, fmt)
-    trained = TrainedModel(path.trains, cell(path, fmt, mode), (8, 3))
-    trained.compile(clipvalue=0.015625)
+    source = path.source.replace("Receiver(),", "Receiver(clipvalue=0.015625),")
+    trained = ready(cell(replace(path, source=source), fmt, mode))
     _, gradient = trained.step(tf.constant(logits.reshape(8, 3)), tf.constant(fed.reshape(8)))
     assert np.abs(exact.gradient / 8).min() > 0.015625
     assert np.array_equal(gradient, np.sign(exact.gradient) * 0.015625)
@@ -161,7 +162,7 @@ def test_the_script_gives_what_the_step_gives(tf, path, mode):
 
 @each_mode
 @each_model
-def test_the_traced_tensors_are_joined_by_operations_on_the_cells_device(path, mode):
+def test_the_traced_tensors_are_joined_by_operations_on_the_cells_device(tf, path, mode):
     from tensorflow.python.framework import op_callbacks
 
     logits, _, fed = batch(path, BINARY16, [[0, 1, 2], [1, 0, 2]])
@@ -173,10 +174,12 @@ def test_the_traced_tensors_are_joined_by_operations_on_the_cells_device(path, m
 
     op_callbacks.add_op_callback(note)
     try:
-        found = traced(cell(path, BINARY16, mode, "CPU:1"), logits, fed)
+        with tf.device("CPU:1"):
+            of_logits, of_loss = ready(cell(path, BINARY16, mode, "CPU:1")).trace(
+                tf.constant(logits), tf.constant(fed)
+            )
     finally:
         op_callbacks.remove_op_callback(note)
-    (of_logits, of_loss) = found[-1]
     assert of_logits.shape == (2, 3)
     assert of_logits.dtype.name == "float16"
     assert of_loss.shape == ()
@@ -197,11 +200,6 @@ def test_routes_of_models_in_tensorflow_2_21_with_keras_3_15(api, mode, fmt):
     assert routes == [own_dtype, "cached logits", "fused on logits"]
 
 
-def test_only_models_have_tensors_to_trace():
-    with pytest.raises(TypeError, match=r"path of a model, got tf\.nn/"):
-        traced(cell(PATHS[0]), np.zeros((1, 2), np.float32), np.zeros(1, np.int32))
-
-
 @each_model
 def test_the_forward_pass_alone_gives_the_same_loss(tf, path):
     for fmt in TRAINING_FORMATS:
@@ -218,27 +216,6 @@ def test_the_users_dtype_policy_is_left_as_it_was(tf, api):
     before = mixed_precision.global_policy().name
     taken(tf, cell(path, BINARY16), logits, fed)
     assert mixed_precision.global_policy().name == before
-
-
-@pytest.mark.parametrize(
-    ("shape", "targets", "message"),
-    [
-        ((), (), r"logits of shape \[..., classes\]"),
-        ((0, 3), (0,), r"rows in it, got \(0, 3\)"),
-        ((2, 3), (3,), r"targets of shape \(2,\), or \(2, 3\).*got \(3,\)"),
-        ((2, 3), (3, 2), r"got \(3, 2\)"),
-    ],
-)
-def test_shapes_that_do_not_belong_together_are_refused(tf, shape, targets, message):
-    step = MODELS[0].trains(cell(MODELS[0]))
-    with pytest.raises(ValueError, match=message):
-        step(tf.zeros(shape), tf.zeros(targets, tf.int32))
-
-
-def test_logits_of_another_format_are_refused(tf):
-    step = MODELS[0].trains(cell(MODELS[0], BINARY16))
-    with pytest.raises(ValueError, match="expected float16 logits, got float32"):
-        step(tf.zeros((2, 3)), tf.zeros(2, tf.int32))
 
 
 @each_api

@@ -93,7 +93,7 @@ def test_a_path_keeps_its_promise_on_tame_logits(tf, path, shape):
     assert gradient == pytest.approx(exact_gradient, abs=1e-5 * path.loss.steepness)
 
 
-CALLS = [path for path in PATHS if path.trains is None]
+CALLS = [path for path in PATHS if not path.trained]
 """Paths whose source is an expression; the scripts of whole models are in test_models.py."""
 
 

@@ -161,7 +161,7 @@ def test_refusals_are_one_line_and_leave_the_subject_alive(subject):
     for source, said in (
         ("tf.no_such_thing(logits)", "^AttributeError: .*no_such_thing"),
         ("no expression (", "^SyntaxError"),
-        ("tf.constant([1.0, 1.0])", "^the path has no gradient"),
+        ("tf.constant([1.0, 1.0])", "^the loss has no gradient"),
         ("", "^the path is a function of this process"),
     ):
         for _ in range(2):

@@ -36,7 +36,7 @@ def ended(error, out=None):
     ("error", "code", "told"),
     [
         (TypeError(f"no\n{ESC}way"), 70, "internal error: TypeError: no; \\x1b[31mway ("),
-        (MemoryError(), 70, "internal error: MemoryError ("),
+        (MemoryError(), 74, "error: the system refused what the command needs: MemoryError"),
         (RecursionError("too deep"), 70, "internal error: RecursionError: too deep ("),
         (GeneratorExit(), 70, "internal error: GeneratorExit ("),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 70, "internal error: FileNot"),
