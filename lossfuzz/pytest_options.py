@@ -84,6 +84,10 @@ class Choices:
         self.baseline = _path(here, options["baseline"]) or _path(there, ini["baseline"])
         self.save = _path(here, options["save"])
         self.profile: str = options["profile"] or ini["profile"]
+        if self.save and self.save.is_dir():
+            raise pytest.UsageError(
+                f"--lossfuzz-save: expected a file's name, got a folder's, {str(self.save)!r}"
+            )
         if self.save and not os.access(self.save.parent, os.W_OK):
             raise pytest.UsageError(
                 f"--lossfuzz-save: cannot write {str(self.save)!r}: is its folder there?"

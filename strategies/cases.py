@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, round_to_format
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import SHAPES, Recipe, rows_of
-from lossfuzz.strategies.source import DrawnSource
+from lossfuzz.strategies.source import drawn_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +183,7 @@ def _cases(
         magnitude=draw(_MAGNITUDES),
     )
     kept, reach, digits = draw(_KEPT), draw(_REACHES), draw(_DIGITS)
-    rows, row_labels = rows_of(DrawnSource(draw), recipe)
+    rows, row_labels = rows_of(drawn_source(draw), recipe)
     row, label = rows[0], int(row_labels[0])
     if kept:
         row, label = _fewer(row, label, max(int(kept), limits.classes[0])), 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,34 +23,6 @@ if TYPE_CHECKING:
     Size = int | tuple[int, ...] | None
 
 
-class Source(Protocol):
-    """What a family asks for its numbers.
-
-    All but `sweep` are the methods of `numpy.random.Generator` of the same name: ``size`` is the
-    shape of what is returned, one number by default.
-    """
-
-    def random(self, size: Size = None) -> Any:
-        """Numbers in [0, 1)."""
-
-    def uniform(self, low: float = 0.0, high: float = 1.0, size: Size = None) -> Any:
-        """Numbers in [low, high]."""
-
-    def normal(self, loc: float = 0.0, scale: ArrayLike = 1.0, size: Size = None) -> Any:
-        """Numbers around ``loc``, few of them further away than twice the scale."""
-
-    def integers(self, low: int, high: int, size: Size = None) -> Any:
-        """Integers from ``low`` up to ``high``, excluded."""
-
-    def choice(
-        self, a: ArrayLike, size: Size = None, *, replace: bool = True, p: ArrayLike | None = None
-    ) -> Any:
-        """Members of ``a``, or integers below it."""
-
-    def sweep(self, low: float, high: float, rows: int) -> NDArray[np.float64]:
-        """A number for each row: together they cover [low, high]."""
-
-
 class SeededSource(np.random.Generator):
     """NumPy's numbers, a pure function of the seed and the family's name."""
 
@@ -62,15 +34,25 @@ class SeededSource(np.random.Generator):
         return np.linspace(low, high, rows)
 
 
-class DrawnSource:
-    """Numbers each of which Hypothesis draws.
+Source = SeededSource
+"""What a family takes, whoever draws: NumPy's generator says best what its methods return."""
+
+
+def drawn_source(draw: DrawFn) -> Source:
+    """Numbers each of which Hypothesis draws, where a family expects NumPy's.
+
+    Args:
+        draw: of the strategy that is being drawn.
+    """
+    return cast("Source", _DrawnSource(draw))
+
+
+class _DrawnSource:
+    """The methods of `Source` that families use, over Hypothesis.
 
     They shrink towards the tamest row of a family: normal numbers to 0, uniform ones to the
     simplest number of their interval, choices to the first, and what happens with a probability
     no longer happens. Choices with probabilities are all alike, but for those that never occur.
-
-    Args:
-        draw: of the strategy that is being drawn.
     """
 
     def __init__(self, draw: DrawFn) -> None:

@@ -37,7 +37,13 @@ def _option(name: str, value: str, says: str) -> list[Case]:
     """The same on the command line and in the ini file."""
     return [
         _told(f"--lossfuzz-{name} {value!r}", f"--lossfuzz-{name}='{value}'", says),
-        _told(f"lossfuzz_{name} = {value!r}", "", says, ini=f"lossfuzz_{name} = {value}"),
+        _told(
+            f"lossfuzz_{name} = {value!r}",
+            "",
+            says,
+            ini=f"lossfuzz_{name} = {value}",
+            **({} if value.strip() else {"codes": (0,)}),  # a blank says nothing
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
-from lossfuzz.campaign.machine import module_paths, resident_bytes
+from lossfuzz.campaign.machine import is_stopped, module_paths, resident_bytes
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place
 from lossfuzz.harness.exit_status import ending
 
@@ -30,6 +30,9 @@ _OWN_SECONDS = 1800.0
 
 _WATCHED = ("task", "probe", "replay")
 """Requests within which every call of a path is announced."""
+
+_STOPPED_SECONDS = 10.0
+"""How long a worker may be stopped, which its coordinator is not."""
 
 _GRACE_SECONDS = 5.0
 _KEPT_CALLS = 512
@@ -78,7 +81,7 @@ class WorkerProcess:
         self._rest = b""
         self._number = 0
         self._starting, self._away = True, True
-        self._heard = self._called = time.monotonic()
+        self._heard = self._called = self._ran = time.monotonic()
         self._calls: deque[tuple[float, Place]] = deque(maxlen=_KEPT_CALLS)
         self.unused = True
         self.request: Request | None = None
@@ -90,7 +93,7 @@ class WorkerProcess:
         self.request, self.group, self.unused = request, request.group, False
         self._number += 1
         self._away = True
-        self._heard = time.monotonic()
+        self._heard = self._ran = time.monotonic()
         self._send(request.line(self._number))
 
     def _send(self, line: bytes) -> None:
@@ -169,8 +172,13 @@ class WorkerProcess:
             limit = seconds if self.request.seconds is None else self.request.seconds
             if self._away and self.request.kind in _WATCHED:
                 limit = max(limit, _OWN_SECONDS)
-        if time.monotonic() - self._heard > limit:
+        now = time.monotonic()
+        if now - self._heard > limit:
             return f"silent for {limit:.3g} s", True
+        if not is_stopped(self._process.pid):
+            self._ran = now
+        elif now - self._ran > min(limit, _STOPPED_SECONDS):
+            return f"stopped for {now - self._ran:.3g} s, as by SIGSTOP", True
         held = resident_bytes(self._process.pid)
         if 0 < memory < held:
             return (
