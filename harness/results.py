@@ -22,15 +22,13 @@ from lossfuzz.harness.fields import (
     texts_by_name,
 )
 from lossfuzz.harness.findings import CRASH, DEFECT, REFUSAL, TIMEOUT, Finding
-from lossfuzz.harness.outcome import refusal_of
-from lossfuzz.harness.routes import Route
+from lossfuzz.harness.route import Route
 from lossfuzz.harness.seal import SCHEMA, sealed
 from lossfuzz.harness.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from lossfuzz.harness.execution import Runner
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.outcome import Outcome
     from lossfuzz.harness.prepared import Prepared
@@ -104,15 +102,15 @@ class CellResult:
                 self.findings[kind, tier] = finding
 
     def refuse(
-        self, runner: Runner, prepared: Prepared, error: Exception, *, counted: bool = True
+        self, prepared: Prepared, told: Callable[[], Finding], *, counted: bool = True
     ) -> None:
-        """Count a batch that the path refused; the first one is kept as a finding."""
+        """Count a batch that the path refused; the first one is kept, as it is then told."""
         if counted:
             self.summary.add_refusal(len(prepared.row_labels), family=prepared.recipe["family"])
         else:
             self.searched += len(prepared.row_labels)
         if (REFUSAL, DEFECT) not in self.findings:
-            self.findings[REFUSAL, DEFECT] = refusal_of(runner, prepared, error)
+            self.findings[REFUSAL, DEFECT] = told()
 
     def merge(self, other: CellResult) -> None:
         """Add what another part of the campaign found of the same cell.

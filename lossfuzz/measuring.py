@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.results import CellResult
-    from lossfuzz.harness.routes import Route
+    from lossfuzz.harness.route import Route
     from lossfuzz.strategies.recipes import Batch
 
 Announce = Callable[[str, Recipe | None], None]
@@ -314,7 +315,8 @@ class Measuring:
                 result.summary.add_refusal(rows, family=prepared.recipe["family"])
             result.findings[kinds.TIMEOUT, DEFECT] = refusal_of(runner, prepared, error)
         elif result.summary.rows or self._runs(runner):
-            result.refuse(runner, prepared, error, counted=use.counted)
+            told = functools.partial(refusal_of, runner, prepared, error)
+            result.refuse(prepared, told, counted=use.counted)
         else:
             result.unavailable = str(error)
 

@@ -22,7 +22,8 @@ from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.prepared import prepare
 from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.routes import Route, route_of, tame_batch
+from lossfuzz.harness.route import Route
+from lossfuzz.harness.routes import route_of, tame_batch
 from lossfuzz.harness.trial import trial_rows
 from lossfuzz.harness.upstream import upstream_finding
 from lossfuzz.shrinking.probe import batch_rows

@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from lossfuzz.harness.execution import Observed, UnavailableError, described
-from lossfuzz.harness.routes import Route, route_from, tame_batch
+from lossfuzz.harness.route import Route, route_from
+from lossfuzz.harness.routes import tame_batch
 from lossfuzz.harness.subjects.process import SubjectDiedError, SubjectError, SubjectProcess
 from lossfuzz.harness.subjects.server import PROTOCOL, SharedArrays
 

@@ -16,7 +16,8 @@ from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.outcome import outcome_of
 from lossfuzz.harness.paths.table import paths_matching, paths_of
 from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.routes import CLIPPED, LOG_OF_SOFTMAX, SHIFTED, route_of
+from lossfuzz.harness.route import CLIPPED, LOG_OF_SOFTMAX, SHIFTED
+from lossfuzz.harness.routes import route_of
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

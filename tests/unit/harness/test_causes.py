@@ -23,7 +23,7 @@ from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.paths.table import PATHS, path_named
 from lossfuzz.harness.regions import region_of
 from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.routes import Route
+from lossfuzz.harness.route import Route
 
 
 def finding(cell, logits, *, kind=kinds.SATURATION, tier=DEFECT, mixed=1e6, row=0):

@@ -19,7 +19,7 @@ from lossfuzz.harness.formats import BINARY16, BINARY32
 from lossfuzz.harness.memory import Footprint
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.harness.routes import Route
+from lossfuzz.harness.route import Route
 from lossfuzz.harness.summary import Summary
 from lossfuzz.reports import terminal
 from lossfuzz.reports.grid import Column, Line, show

@@ -10,7 +10,7 @@ from lossfuzz.comparison import compare
 from lossfuzz.harness.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.routes import Route
+from lossfuzz.harness.route import Route
 from lossfuzz.memory import costs
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, html_comparison

@@ -9,7 +9,7 @@ from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.harness.routes import Route
+from lossfuzz.harness.route import Route
 from lossfuzz.harness.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import advice, html, markdown, tables
