@@ -24,7 +24,7 @@ from rich.table import Table
 import lossfuzz
 from lossfuzz.checking import CHECK_SHAPES
 from lossfuzz.harness.backend import start_tensorflow
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.records.modes import MODES
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "planted")]
 
@@ -36,7 +36,7 @@ from sound_twins import SOUND  # noqa: E402 - of the tests
 if TYPE_CHECKING:
     from planted_entry import Planted, Sound
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 SECONDS = 20.0
 SOUND_ROWS = 10_000_000

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lossfuzz.harness.backend import start_tensorflow
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.exact.oracle import row_reference
 from lossfuzz.harness.losses.table import LOSSES
-from lossfuzz.harness.measure import measure
+from lossfuzz.harness.measuring.measure import measure
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.reference.oracle import row_reference
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.extra import numpy as arrays
 from in_float64 import in_float64
 
-from lossfuzz.harness.formats import BINARY32, FloatFormat, format_named
 from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.numbers.formats import BINARY32, FloatFormat, format_named
 from lossfuzz.mathematics import spec_of
 
 if TYPE_CHECKING:

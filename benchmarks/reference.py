@@ -19,17 +19,17 @@ from rich.table import Table
 from scipy.special import log_softmax
 
 from lossfuzz.harness.backend import start_tensorflow
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.conditions import conditions_of
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BINARY64, TRAINING_FORMATS, FloatFormat
-from lossfuzz.harness.measure import measure
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.exact import kernel
+from lossfuzz.harness.exact.arb import arb_rounded_row
+from lossfuzz.harness.exact.judge import reference_of
+from lossfuzz.harness.exact.rounded import correctly_rounded_row
+from lossfuzz.harness.measuring.conditions import conditions_of
+from lossfuzz.harness.measuring.measure import measure
+from lossfuzz.harness.numbers.formats import BINARY64, TRAINING_FORMATS, FloatFormat
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.reference import kernel
-from lossfuzz.harness.reference.arb import arb_rounded_row
-from lossfuzz.harness.reference.exact import correctly_rounded_row
-from lossfuzz.harness.reference.judge import reference_of
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running.execution import CellRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

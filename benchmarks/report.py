@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html
 from lossfuzz.running import run
 from lossfuzz.stored import read
 
 if TYPE_CHECKING:
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 ROWS = 1536
 LONGEST_SECONDS = 10.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from entry import Entry
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
 
 _SCRIPT = """\
 from mpmath import diff, exp, fsum, isinf, log, log1p, mp, mpf, nstr

@@ -19,8 +19,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from lossfuzz.comparison import compare
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
@@ -30,7 +30,7 @@ from lossfuzz.running import run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 PICTURES = Path(__file__).parent / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.audit import audit_findings
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.targets import Targets
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare, prepare_targets
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.prepared import prepare, prepare_targets
+from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.plan import Plan
 from lossfuzz.running import run
 from lossfuzz.shrinking import shrunk
@@ -23,8 +23,8 @@ from lossfuzz.strategies.recipes import Recipe, expand
 if TYPE_CHECKING:
     from entry import Entry
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult
 
 _TURNS = 2
 """Batches of every family, for every cell, at the least."""

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from check import check_script, demand_agreement, run_script
 from search import WIDE
 
-from lossfuzz.harness.findings import DEFECT, KINDS, MODE_DISAGREEMENT
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results.findings import DEFECT, KINDS, MODE_DISAGREEMENT
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:
     from search import Found
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult
 
 _FORMATS = ("float16", "bfloat16", "float32")
 

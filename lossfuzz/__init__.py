@@ -18,10 +18,16 @@ if TYPE_CHECKING:
         check,
     )
     from lossfuzz.harness.backend import BackendError
-    from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, BINARY64, FloatFormat
+    from lossfuzz.harness.exact.judge import Reference, reference_of
     from lossfuzz.harness.formula.spec import formula
     from lossfuzz.harness.losses.reduced import sample_weights
-    from lossfuzz.harness.reference.judge import Reference, reference_of
+    from lossfuzz.harness.numbers.formats import (
+        BFLOAT16,
+        BINARY16,
+        BINARY32,
+        BINARY64,
+        FloatFormat,
+    )
     from lossfuzz.plan import Plan
     from lossfuzz.running import run
     from lossfuzz.strategies.cases import Case, cases, labels, logits, recipes
@@ -39,10 +45,16 @@ _HOMES = {
         "check",
     ),
     "lossfuzz.harness.backend": ("BackendError",),
-    "lossfuzz.harness.formats": ("BFLOAT16", "BINARY16", "BINARY32", "BINARY64", "FloatFormat"),
+    "lossfuzz.harness.numbers.formats": (
+        "BFLOAT16",
+        "BINARY16",
+        "BINARY32",
+        "BINARY64",
+        "FloatFormat",
+    ),
     "lossfuzz.harness.formula.spec": ("formula",),
     "lossfuzz.harness.losses.reduced": ("sample_weights",),
-    "lossfuzz.harness.reference.judge": ("Reference", "reference_of"),
+    "lossfuzz.harness.exact.judge": ("Reference", "reference_of"),
     "lossfuzz.plan": ("Plan",),
     "lossfuzz.running": ("run",),
     "lossfuzz.strategies.cases": ("Case", "cases", "labels", "logits", "recipes"),

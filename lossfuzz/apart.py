@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.audit import AuditError
 from lossfuzz.campaign.engine import module_paths, resident_bytes
 from lossfuzz.campaign.folders import search_like, search_path
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, start_tensorflow
-from lossfuzz.harness.exit_status import ending
-from lossfuzz.harness.findings import Finding
+from lossfuzz.harness.records.exit_status import ending
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.replaying import CHANGED, STANDS, Replayed, replay
 from lossfuzz.trust import load
 

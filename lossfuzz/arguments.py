@@ -6,8 +6,8 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lossfuzz.harness.formats import FloatFormat, training_format
-from lossfuzz.harness.modes import mode_named
+from lossfuzz.harness.numbers.formats import FloatFormat, training_format
+from lossfuzz.harness.records.modes import mode_named
 from lossfuzz.strategies.families import family_named
 
 if TYPE_CHECKING:

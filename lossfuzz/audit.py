@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.formats import BINARY32, BINARY64, format_of
+from lossfuzz.harness.exact import kernel
+from lossfuzz.harness.exact.enclosed import RELATIVE_BOUND, evaluate_rows
+from lossfuzz.harness.exact.numbers import mpmath_numbers
+from lossfuzz.harness.exact.rounded import correctly_rounded_row
+from lossfuzz.harness.exact.series import is_outside, textbook_row
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.reduced import row_shares
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.losses.targets import target_of_row
-from lossfuzz.harness.reference import kernel
-from lossfuzz.harness.reference.enclosed import RELATIVE_BOUND, evaluate_rows
-from lossfuzz.harness.reference.exact import correctly_rounded_row
-from lossfuzz.harness.reference.numbers import mpmath_numbers
-from lossfuzz.harness.reference.series import is_outside, textbook_row
+from lossfuzz.harness.numbers.formats import BINARY32, BINARY64, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.exact.judge import Reference
     from lossfuzz.harness.losses.spec import LossSpec
-    from lossfuzz.harness.prepared import Prepared
-    from lossfuzz.harness.reference.judge import Reference
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.results.findings import Finding
 
 MOST_LOGITS = 512
 LOGITS_PER_CELL = 16

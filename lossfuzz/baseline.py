@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.names import unnumbered
-from lossfuzz.harness.seal import SCHEMA
+from lossfuzz.harness.records.seal import SCHEMA
+from lossfuzz.harness.users.names import unnumbered
 from lossfuzz.record import read_record, text_of
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ from lossfuzz.audit import audit_findings
 from lossfuzz.confirming import made_small
 from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.findings import DEFECT, KINDS, TIMEOUT, Finding
-from lossfuzz.harness.guarded import USUAL_ERRORS
 from lossfuzz.harness.losses.targets import BY_CLASS
-from lossfuzz.harness.modes import MODES
 from lossfuzz.harness.paths.own import own_path
-from lossfuzz.harness.results import CellResult, RunResult, worst_findings
-from lossfuzz.harness.time_limit import TIME_LIMIT_SECONDS, limited
-from lossfuzz.harness.trial import NOT_DETERMINISTIC
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results.findings import DEFECT, KINDS, TIMEOUT, Finding
+from lossfuzz.harness.results.run import CellResult, RunResult, worst_findings
+from lossfuzz.harness.running.trial import NOT_DETERMINISTIC
+from lossfuzz.harness.users.guarded import USUAL_ERRORS
+from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.mathematics import spec_of
 from lossfuzz.measuring import Measuring
 from lossfuzz.observers import OBSERVERS
@@ -47,9 +47,9 @@ from lossfuzz.strategies.families import FAMILIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
+    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.strategies.recipes import Recipe
 
 SMALL_BATCHES: tuple[tuple[int, ...], ...] = ((1, 3), (3, 5), (7, 3))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lossfuzz import quantities
 from lossfuzz.errors import DEFECTS, OUTPUT_FAILED, USAGE_ERROR
-from lossfuzz.harness.printable import one_line
+from lossfuzz.harness.records.printable import one_line
 from lossfuzz.streams import guarded_streams
 
 if TYPE_CHECKING:

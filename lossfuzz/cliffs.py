@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.backend import device_named, start_tensorflow
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.cliffs import CellCliffs
-from lossfuzz.harness.execution import CellRunner, UnavailableError
 from lossfuzz.harness.formula.terms import FormulaError
-from lossfuzz.harness.thresholds import cliffs_of
+from lossfuzz.harness.measuring.thresholds import cliffs_of
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.results.cliffs import CellCliffs
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
+    from lossfuzz.harness.running.execution import Runner
 
 
 def cliffs(

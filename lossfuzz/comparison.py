@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.fields import shapes_of
-from lossfuzz.harness.findings import DEFECT, INACCURACY
-from lossfuzz.harness.histogram import INFINITE_BIN, upper_edge
+from lossfuzz.harness.records.fields import shapes_of
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.histogram import INFINITE_BIN, upper_edge
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.comparison import CellComparison, Change, Comparison
 from lossfuzz.strategies.recipes import planned_batches
@@ -42,9 +42,9 @@ from lossfuzz.strategies.recipes import planned_batches
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lossfuzz.harness.histogram import Histogram
-    from lossfuzz.harness.results import CellResult, RunResult
-    from lossfuzz.harness.summary import Summary
+    from lossfuzz.harness.results.histogram import Histogram
+    from lossfuzz.harness.results.run import CellResult, RunResult
+    from lossfuzz.harness.results.summary import Summary
 
     Pair = tuple[float, float]
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from lossfuzz.audit import with_right_values
 from lossfuzz.executed import Ran, executed
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.execution import Observed, UnavailableError
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
 from lossfuzz.harness.paths.own import leave_unquoted
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.running.execution import Observed, UnavailableError
 from lossfuzz.reports.loss_source import loss_source
 from lossfuzz.reports.snippet import is_long
 from lossfuzz.shrinking import shrunk
@@ -30,11 +30,11 @@ from lossfuzz.shrinking.rows import batch_of, row_fed, row_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.outcome import Outcome
-    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.measuring.outcome import Outcome
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.paths.cells import Cell
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.running.execution import Runner
 
 _UNLIMITED = 1 << 30
 _COPIES = (2, 4, 8, 32)

@@ -20,8 +20,8 @@ from lossfuzz.errors import (
     UsageError,
     code_of,
 )
-from lossfuzz.harness.exit_status import signal_name
-from lossfuzz.harness.printable import one_line
+from lossfuzz.harness.records.exit_status import signal_name
+from lossfuzz.harness.records.printable import one_line
 
 if TYPE_CHECKING:
     import argparse

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.execution import (
+from lossfuzz.harness.numbers.formats import format_named
+from lossfuzz.harness.paths.models import dtype_policy
+from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.running.execution import (
     Observed,
     TimedOutError,
     UnavailableError,
     check_gradient,
 )
-from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.paths.models import dtype_policy
-from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.user_code import OverdueError, UserCode, kind_of, line_of
+from lossfuzz.harness.users.user_code import OverdueError, UserCode, kind_of, line_of
 from lossfuzz.reports.loss_source import CALLED
 from lossfuzz.reports.snippet import snippet
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
 
 _RESULTS = ("loss", "gradient", "logits")
 _NUMBERS = itertools.count()

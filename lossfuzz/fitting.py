@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.fit import fit_of
-from lossfuzz.harness.formats import BINARY32
-from lossfuzz.harness.trial import Trial
+from lossfuzz.harness.fitting.fit import fit_of
+from lossfuzz.harness.numbers.formats import BINARY32
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.running.trial import Trial
 
 if TYPE_CHECKING:
     from lossfuzz.harness.paths.path import LossPath

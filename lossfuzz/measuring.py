@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_batch
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.execution import CellRunner, TimedOutError, UnavailableError, own_name
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import Outcome, outcome_of, refusal_of
-from lossfuzz.harness.policy import has_policy, may_not_end, policy_of
-from lossfuzz.harness.prepared import Prepared, prepare
-from lossfuzz.harness.results import NOT_REACHED
-from lossfuzz.harness.routes import route_of, tame_batch
-from lossfuzz.harness.subjects.subject import RunningSubject, SubjectRunner, start_subject
-from lossfuzz.harness.trial import told_with_shape, trial_rows, trial_shape, try_twice
-from lossfuzz.harness.upstream import upstream_finding
+from lossfuzz.harness.measuring.measure import disagreements
+from lossfuzz.harness.measuring.outcome import Outcome, outcome_of, refusal_of
+from lossfuzz.harness.measuring.policy import has_policy, may_not_end, policy_of
+from lossfuzz.harness.measuring.prepared import Prepared, prepare
+from lossfuzz.harness.measuring.upstream import upstream_finding
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.run import NOT_REACHED
+from lossfuzz.harness.running.execution import (
+    CellRunner,
+    TimedOutError,
+    UnavailableError,
+    own_name,
+)
+from lossfuzz.harness.running.routes import route_of, tame_batch
+from lossfuzz.harness.running.subject import RunningSubject, SubjectRunner, start_subject
+from lossfuzz.harness.running.trial import told_with_shape, trial_rows, trial_shape, try_twice
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
@@ -30,12 +35,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import Observed, Runner
-    from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
-    from lossfuzz.harness.results import CellResult
-    from lossfuzz.harness.route import Route
+    from lossfuzz.harness.paths.cells import Cell
+    from lossfuzz.harness.paths.route import Route
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult
+    from lossfuzz.harness.running.execution import Observed, Runner
     from lossfuzz.strategies.recipes import Batch
 
 Announce = Callable[[str, Recipe | None], None]

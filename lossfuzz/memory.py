@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.backend import device_named, start_tensorflow
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import UnavailableError
-from lossfuzz.harness.memory import Footprint, footprint_of
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.routes import route_of
+from lossfuzz.harness.running.execution import UnavailableError
+from lossfuzz.harness.running.memory import Footprint, footprint_of
+from lossfuzz.harness.running.routes import route_of
 from lossfuzz.reports.memory import CellCost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
 
 DEFAULT_SHAPE = (64, 512, 1000)

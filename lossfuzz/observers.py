@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 OBSERVERS: list[Callable[[RunResult, float], None]] = []
 """Called with what a check measured, and the seconds that it took, before it returns or raises."""

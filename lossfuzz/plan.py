@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.fields import count, devices, inner, number, numbers, shapes_of, texts
-from lossfuzz.harness.findings import json_number
-from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, format_named
-from lossfuzz.harness.modes import MODES, mode_named
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS, FloatFormat, format_named
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import PATHS, path_named
 from lossfuzz.harness.paths.unloaded import facts_of, learn
+from lossfuzz.harness.records.fields import (
+    count,
+    devices,
+    inner,
+    number,
+    numbers,
+    shapes_of,
+    texts,
+)
+from lossfuzz.harness.records.modes import MODES, mode_named
+from lossfuzz.harness.results.findings import json_number
 from lossfuzz.quantities import MOST_SECONDS, counted
 from lossfuzz.strategies.bounds import Bounds, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named

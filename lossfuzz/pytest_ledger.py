@@ -12,7 +12,7 @@ from lossfuzz.reports.words import amount
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.records.modes import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

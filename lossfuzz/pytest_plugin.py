@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lossfuzz.baseline import StoredCheck, read_stored, the_same, written
-from lossfuzz.harness.printable import printable
+from lossfuzz.harness.records.printable import printable
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.pytest_ledger import CheckRecord, Ledger, as_text
 from lossfuzz.pytest_options import MARKER, Choices, add_options, marked
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lossfuzz.harness.losses.spec import LossSpec
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 _ON_REPORT = "lossfuzz_checks"
 """One more attribute of a test's report, as text: pytest-xdist sends it along."""
@@ -152,7 +152,7 @@ class _Checks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._test, self._number, self._fresh = item.nodeid, 0, []
-        names = sys.modules.get("lossfuzz.harness.names")
+        names = sys.modules.get("lossfuzz.harness.users.names")
         if names is not None:
             names.release()  # a lambda's name depends on its own test alone, as baselines need
 

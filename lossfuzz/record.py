@@ -6,7 +6,7 @@ import json
 import stat
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lossfuzz.harness.seal import FIELD, SCHEMA, BrokenSealError, opened, sealed
+from lossfuzz.harness.records.seal import FIELD, SCHEMA, BrokenSealError, opened, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -13,10 +13,10 @@ import numpy as np
 
 from lossfuzz import stored
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.findings import CHECKSUM, Finding
 from lossfuzz.harness.losses import targets
 from lossfuzz.harness.losses.table import loss_named
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.results.findings import CHECKSUM, Finding
 from lossfuzz.record import parsed, read_text
 from lossfuzz.reports.words import amount
 from lossfuzz.strategies.recipes import Recipe, expand

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.formats import BINARY32, FORMATS, TRAINING_FORMATS, FloatFormat
+from lossfuzz.harness.exact.arb import arb_rounded_row
+from lossfuzz.harness.exact.enclosed import evaluate_rows, reference_by_enclosures
+from lossfuzz.harness.exact.judge import Reference, reference_of
+from lossfuzz.harness.exact.kernel import ABSOLUTE_BOUND
+from lossfuzz.harness.exact.numbers import FLOAT64
+from lossfuzz.harness.exact.rounded import RoundedRow, correctly_rounded_row
+from lossfuzz.harness.exact.series import is_outside, textbook_row
 from lossfuzz.harness.losses.table import LOSSES, losses_matching
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.reference.arb import arb_rounded_row
-from lossfuzz.harness.reference.enclosed import evaluate_rows, reference_by_enclosures
-from lossfuzz.harness.reference.exact import RoundedRow, correctly_rounded_row
-from lossfuzz.harness.reference.judge import Reference, reference_of
-from lossfuzz.harness.reference.kernel import ABSOLUTE_BOUND
-from lossfuzz.harness.reference.numbers import FLOAT64
-from lossfuzz.harness.reference.series import is_outside, textbook_row
+from lossfuzz.harness.numbers.formats import BINARY32, FORMATS, TRAINING_FORMATS, FloatFormat
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

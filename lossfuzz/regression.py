@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from lossfuzz.baseline import stored_cell_name
 from lossfuzz.comparison import SMALLEST_RATIO, compare
 from lossfuzz.confirming import made_small
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.findings import DEFECT, KINDS
-from lossfuzz.harness.names import unnumbered
-from lossfuzz.harness.results import CellResult, RunResult
+from lossfuzz.harness.results.findings import DEFECT, KINDS
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.users.names import unnumbered
 from lossfuzz.reports import assertion
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.tables import number, share
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lossfuzz.baseline import StoredCheck
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.reports.comparison import CellComparison, Change
 
 CLEARLY = 2.0

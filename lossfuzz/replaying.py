@@ -10,22 +10,21 @@ import numpy as np
 
 from lossfuzz.audit import AuditError, audit_findings
 from lossfuzz.confirming import prepared_as_shown
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, device_named, start_tensorflow
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner, UnavailableError
-from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS, Finding
-from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.measure import disagreements
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.measuring.upstream import upstream_finding
+from lossfuzz.harness.numbers.formats import format_named
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.route import Route
-from lossfuzz.harness.routes import route_of, tame_batch
-from lossfuzz.harness.trial import trial_rows
-from lossfuzz.harness.upstream import upstream_finding
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY, KINDS, Finding
+from lossfuzz.harness.results.run import CellResult
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
+from lossfuzz.harness.running.routes import route_of, tame_batch
+from lossfuzz.harness.running.trial import trial_rows
 from lossfuzz.shrinking.probe import batch_rows
 from lossfuzz.shrinking.rows import batch_of, row_of
 from lossfuzz.strategies.recipes import Recipe, expand
@@ -35,8 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.outcome import Outcome
-    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.measuring.outcome import Outcome
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.paths.route import Route
 
 STANDS = "stands"
 CHANGED = "changed"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
 

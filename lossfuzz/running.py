@@ -14,12 +14,12 @@ from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
 from lossfuzz.confirming import made_small
 from lossfuzz.fitting import RefusedLossError, fitted
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.causes import causes_of, finding_key, findings_to_shrink
-from lossfuzz.harness.guarded import USUAL_ERRORS
-from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk, worst_findings
-from lossfuzz.harness.time_limit import TIME_LIMIT_SECONDS, limited
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.causes import causes_of, finding_key, findings_to_shrink
+from lossfuzz.harness.results.run import CellResult, RunResult, cells_to_walk, worst_findings
+from lossfuzz.harness.users.guarded import USUAL_ERRORS
+from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 from lossfuzz.search import Searches
@@ -28,8 +28,8 @@ from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY
 from lossfuzz.plan import RECIPES_PER_TASK
 from lossfuzz.strategies.mutations import mutated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lossfuzz.harness.outcome import Outcome
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.measuring.outcome import Outcome
+    from lossfuzz.harness.results.run import CellResult
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
 

@@ -10,9 +10,9 @@ from lossfuzz.campaign.outcome import merged
 from lossfuzz.campaign.store import Store
 from lossfuzz.campaign.store_file import FILE, holds_store
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.fields import number, record_of
-from lossfuzz.harness.results import RunResult
-from lossfuzz.harness.seal import BrokenSealError, opened
+from lossfuzz.harness.records.fields import number, record_of
+from lossfuzz.harness.records.seal import BrokenSealError, opened
+from lossfuzz.harness.results.run import RunResult
 from lossfuzz.plan import Plan
 from lossfuzz.record import is_plain_file, parsed, read_record, read_text
 

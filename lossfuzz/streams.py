@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from lossfuzz.harness.streams import reopened
+from lossfuzz.harness.users.streams import reopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.campaign.machine import end_with_parent
 from lossfuzz.errors import USAGE_ERROR
-from lossfuzz.harness.exit_status import ending
-from lossfuzz.harness.printable import one_line
-from lossfuzz.harness.time_limit import TIMED_OUT
+from lossfuzz.harness.records.exit_status import ending
+from lossfuzz.harness.records.printable import one_line
+from lossfuzz.harness.users.time_limit import TIMED_OUT
 from lossfuzz.reports.words import listing
 
 if TYPE_CHECKING:

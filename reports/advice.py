@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cliffs import first_defect
-from lossfuzz.harness.findings import DEFECT, GRADIENT_COLLAPSE
+from lossfuzz.harness.results.cliffs import first_defect
+from lossfuzz.harness.results.findings import DEFECT, GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import margin_text
 from lossfuzz.reports.tables import ended, share, verdict_of
 from lossfuzz.reports.words import amount, listing
@@ -13,7 +13,7 @@ from lossfuzz.reports.words import amount, listing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 
 _MOST_NAMES = 7

@@ -6,11 +6,11 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.decimals import proved_text
-from lossfuzz.harness.findings import KINDS, REFUSAL, SIGN_FLIP
-from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses.reduced import WEIGHTED, sample_weights
+from lossfuzz.harness.numbers.decimals import proved_text
+from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.results.findings import KINDS, REFUSAL, SIGN_FLIP
 from lossfuzz.reports.components import has_target, telling_class
 from lossfuzz.reports.loss_source import loss_source, written_name
 from lossfuzz.reports.snippet import (
@@ -25,8 +25,8 @@ from lossfuzz.reports.words import amount
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult
 
 _SHOWN = 8
 _MOST_OTHERS = 6

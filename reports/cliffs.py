@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cliffs import SIDES, ZERO_GRADIENT, CellCliffs, first_defect, shortest
-from lossfuzz.harness.findings import DEFECT, INACCURACY
-from lossfuzz.harness.formats import BINARY32, BINARY64
+from lossfuzz.harness.numbers.formats import BINARY32, BINARY64
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import (
+    SIDES,
+    ZERO_GRADIENT,
+    CellCliffs,
+    first_defect,
+    shortest,
+)
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lossfuzz.harness.cliffs import Cliff
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
+    from lossfuzz.harness.results.cliffs import Cliff
 
 _HEADINGS = {
     kinds.GRADIENT_COLLAPSE: "gradient vanishes",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.losses.targets import NONE
+from lossfuzz.harness.results import findings as kinds
 
 if TYPE_CHECKING:
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
 
 _OF_ONE_COMPONENT = (
     kinds.NON_FINITE_GRADIENT,

@@ -11,7 +11,7 @@ from lossfuzz.reports.words import listing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 
 def headline(result: RunResult) -> list[str]:

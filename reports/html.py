@@ -21,7 +21,7 @@ from lossfuzz.reports.words import amount, listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
     from lossfuzz.reports.memory import CellCost
 
 _SCRIPTS = ("distributions.js", "closely.js", "causes.js", "report.js")

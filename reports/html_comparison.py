@@ -9,7 +9,7 @@ from lossfuzz.reports.html_data import curve, quantiles
 from lossfuzz.reports.page import Pool, page
 
 if TYPE_CHECKING:
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.run import CellResult, RunResult
     from lossfuzz.reports.comparison import CellComparison, Comparison
 
 _DRAWN = (tables.WORSE, tables.BETTER, tables.CHANGED)

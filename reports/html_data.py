@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cliffs import ZERO_GRADIENT
-from lossfuzz.harness.findings import KINDS
-from lossfuzz.harness.histogram import (
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import ZERO_GRADIENT
+from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.results.histogram import (
     INFINITE_BIN,
     INFINITE_OCTAVE,
     NO_OCTAVE,
@@ -19,7 +19,7 @@ from lossfuzz.harness.histogram import (
     Octaves,
     upper_edge,
 )
-from lossfuzz.harness.stability import EDGES, INFINITE_LEVEL, LOWEST_LEVEL
+from lossfuzz.harness.results.stability import EDGES, INFINITE_LEVEL, LOWEST_LEVEL
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.page import Pool, figure
 from lossfuzz.reports.severity import severity_of
@@ -27,8 +27,8 @@ from lossfuzz.reports.severity import severity_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.results import CellResult, RunResult
-    from lossfuzz.harness.summary import Summary
+    from lossfuzz.harness.results.run import CellResult, RunResult
+    from lossfuzz.harness.results.summary import Summary
 
 _SMALLEST_SHOWN = 2.0**-10
 _POINTS_PER_OCTAVE = 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.decimals import proved_text
-from lossfuzz.harness.findings import KINDS
+from lossfuzz.harness.numbers.decimals import proved_text
+from lossfuzz.harness.results.findings import KINDS
 from lossfuzz.reports import tables
 from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
@@ -13,8 +13,8 @@ from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.causes import Cause
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.causes import Cause
+    from lossfuzz.harness.results.findings import Finding
 
 _OPEN = 3
 

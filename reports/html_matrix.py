@@ -12,7 +12,7 @@ from lossfuzz.reports.words import amount, listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
     Column = tuple[str, str, str]
 

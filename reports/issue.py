@@ -7,18 +7,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.decimals import proved
-from lossfuzz.harness.findings import KINDS
 from lossfuzz.harness.losses.table import loss_named
+from lossfuzz.harness.numbers.decimals import proved
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.printable import printable
+from lossfuzz.harness.records.printable import printable
+from lossfuzz.harness.results.findings import KINDS
 from lossfuzz.reports.components import has_target, told_classes
 from lossfuzz.reports.literals import SHOWN_CLASSES, literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
 
 TRACKERS = {
     "tensorflow": "https://github.com/tensorflow/tensorflow/issues/new",

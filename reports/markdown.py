@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.findings import DEFECT, KINDS
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results.findings import DEFECT, KINDS
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import by_loss, paragraphs
 from lossfuzz.reports.headline import headline
@@ -18,9 +18,9 @@ from lossfuzz.reports.words import amount, verb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lossfuzz.harness.causes import Cause
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.causes import Cause
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 _SHORT_TABLE = 16
 _LONGEST_TABLE = 200

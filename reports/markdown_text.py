@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.printable import printable
+from lossfuzz.harness.records.printable import printable
 from lossfuzz.reports.words import listing
 
 if TYPE_CHECKING:

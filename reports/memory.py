@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.cells import Cell, cell_of
-from lossfuzz.harness.fields import number, optional_text, text
-from lossfuzz.harness.findings import json_number
-from lossfuzz.harness.memory import Footprint
+from lossfuzz.harness.paths.cells import Cell, cell_of
+from lossfuzz.harness.records.fields import number, optional_text, text
+from lossfuzz.harness.results.findings import json_number
+from lossfuzz.harness.running.memory import Footprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

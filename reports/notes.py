@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import INACCURACY
-from lossfuzz.harness.results import LEAST_JUDGED
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import INACCURACY
+from lossfuzz.harness.results.run import LEAST_JUDGED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 _TAILS = {
     kinds.LOSS_COLLAPSE: "a loss of 0 where the exact one is tiny",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from lossfuzz.harness.printable import printable
+from lossfuzz.harness.records.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 
 class MissingExtraError(RuntimeError):

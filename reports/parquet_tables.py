@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.findings import KINDS, Finding, RowBatch
-from lossfuzz.harness.histogram import (
+from lossfuzz.harness.results.findings import KINDS, Finding, RowBatch
+from lossfuzz.harness.results.histogram import (
     INFINITE_OCTAVE,
     NO_OCTAVE,
     ZERO_BIN,
@@ -18,15 +18,15 @@ from lossfuzz.harness.histogram import (
     Octaves,
     upper_edge,
 )
-from lossfuzz.harness.stability import EDGES
+from lossfuzz.harness.results.stability import EDGES
 from lossfuzz.reports.severity import severity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from lossfuzz.harness.cliffs import Edge
-    from lossfuzz.harness.results import CellResult, RunResult
-    from lossfuzz.harness.summary import Summary
+    from lossfuzz.harness.results.cliffs import Edge
+    from lossfuzz.harness.results.run import CellResult, RunResult
+    from lossfuzz.harness.results.summary import Summary
 
 TEXT, WHOLE, REAL, FLAG = "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN"
 TEXTS, REALS = "VARCHAR[]", "DOUBLE[]"

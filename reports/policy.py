@@ -9,7 +9,7 @@ from lossfuzz.reports.words import amount, listing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 _MOST = 4
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.results import route_changes_of
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results.run import route_changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 COLUMNS = ("path", "formats", *MODES)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.decimals import proved
-from lossfuzz.harness.findings import DEFECT, KINDS, Finding
-from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.numbers.decimals import proved
+from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.paths.table import path_named
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT, KINDS, Finding
 from lossfuzz.reports import snippet
 from lossfuzz.reports.literals import SHOWN_CLASSES, listed, literal, quoted
 from lossfuzz.reports.snippet import shown_classes

@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import DEFECT
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.decimals import proved
-from lossfuzz.harness.formats import format_named
 from lossfuzz.harness.losses import targets as kinds
+from lossfuzz.harness.numbers.decimals import proved
+from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.reports.components import telling_class
 from lossfuzz.reports.literals import (
@@ -24,9 +24,9 @@ from lossfuzz.reports.literals import (
 from lossfuzz.reports.loss_source import CALLED, LossSource, loss_source
 
 if TYPE_CHECKING:
-    from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.paths.path import LossPath
+    from lossfuzz.harness.results.findings import Finding
 
 LONGEST = 6000
 """Characters of logits and targets that are written out; longer batches come of their recipe."""
@@ -47,7 +47,7 @@ labels = tf.constant({labels}{label_type})
 _FROM_RECIPE = """\
 # too long to be written out: lossfuzz makes it of its recipe
 from lossfuzz.harness.losses.table import loss_named
-from lossfuzz.harness.prepared import inputs_of
+from lossfuzz.harness.measuring.prepared import inputs_of
 from lossfuzz.strategies.recipes import Recipe, expand
 
 batch = expand(Recipe.from_json({recipe}))

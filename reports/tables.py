@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cliffs import ZERO_GRADIENT, first_defect
-from lossfuzz.harness.decimals import proved, proved_text
-from lossfuzz.harness.findings import DEFECT
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.numbers.decimals import proved, proved_text
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import ZERO_GRADIENT, first_defect
+from lossfuzz.harness.results.findings import DEFECT
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.words import amount, verb
@@ -18,9 +18,9 @@ from lossfuzz.reports.words import amount, verb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult, RunResult
-    from lossfuzz.harness.summary import Summary
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult, RunResult
+    from lossfuzz.harness.results.summary import Summary
 
 COLUMNS = (
     "path",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.cliffs import first_defect
-from lossfuzz.harness.findings import GRADIENT_COLLAPSE
-from lossfuzz.harness.histogram import INFINITE_BIN, upper_edge
+from lossfuzz.harness.results.cliffs import first_defect
+from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
+from lossfuzz.harness.results.histogram import INFINITE_BIN, upper_edge
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import paragraphs
 from lossfuzz.reports.markdown_text import escaped
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.histogram import Histogram
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.histogram import Histogram
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 LOWEST = -11
 """The bucket from here to -10 holds all errors below ``2**-10`` ulp, and those that are none."""

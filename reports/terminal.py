@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.text import Text
 
-from lossfuzz.harness.findings import DEFECT, INACCURACY, KINDS
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.grid import Column, Line
 from lossfuzz.reports.grid import show as show_grid
@@ -21,8 +21,8 @@ from lossfuzz.reports.words import amount
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 _STYLES = {
     "sound": "green",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.findings import GRADIENT_COLLAPSE
+from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.tables import verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.results import CellResult
+    from lossfuzz.harness.results.run import CellResult
 
 OWN = "here"
 

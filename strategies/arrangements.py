@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.formats import neighbours
+from lossfuzz.harness.numbers.formats import neighbours
 from lossfuzz.strategies.sizes import column, normal, scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.strategies.source import Source
 
     Values = NDArray[np.float64]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.formats import neighbours
+from lossfuzz.harness.numbers.formats import neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.strategies.source import Source
 
 Bounds = tuple[float, float]

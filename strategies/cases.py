@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hypothesis import strategies as st
 
-from lossfuzz.harness.formats import TRAINING_FORMATS, FloatFormat, round_to_format
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS, FloatFormat, round_to_format
 from lossfuzz.strategies.families import FAMILIES, family_named
 from lossfuzz.strategies.recipes import SHAPES, Recipe, rows_of
 from lossfuzz.strategies.source import drawn_source

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.spelling import unknown
+from lossfuzz.harness.records.spelling import unknown
 from lossfuzz.strategies.arrangements import (
     clusters,
     constant,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.strategies.source import Source
 
     Values = NDArray[np.float64]

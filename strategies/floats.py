@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from lossfuzz.harness.formats import (
+from lossfuzz.harness.numbers.formats import (
     BINARY32,
     FloatFormat,
     from_ordinals,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.formats import from_ordinals, neighbours, ordinals
+from lossfuzz.harness.numbers.formats import from_ordinals, neighbours, ordinals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.strategies.source import Source
 
     Values = NDArray[np.float64]

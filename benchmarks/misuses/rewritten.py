@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.campaign.store import Store, digest_of
 from lossfuzz.campaign.store_file import FILE
-from lossfuzz.harness.seal import sealed
+from lossfuzz.harness.records.seal import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.exact.enclosure import Enclosure
 from lossfuzz.harness.formula.algebra import Algebra
 from lossfuzz.harness.formula.terms import Condition, Label, Term
-from lossfuzz.harness.reference.enclosure import Enclosure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

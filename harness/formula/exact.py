@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flint import arb, ctx
 
+from lossfuzz.harness.exact.series import PRECISIONS, UndecidedError, is_narrow
 from lossfuzz.harness.formula.nodes import Node, differentiate
 from lossfuzz.harness.formula.rows import RowAlgebra
-from lossfuzz.harness.reference.series import PRECISIONS, UndecidedError, is_narrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.bounds import defect_bound
-from lossfuzz.harness.formats import format_of
+from lossfuzz.harness.exact.enclosure import Enclosure
+from lossfuzz.harness.exact.numbers import FLOAT64, Numbers
 from lossfuzz.harness.formula.stable import StableTape
 from lossfuzz.harness.losses.spec import ExplainedRounding
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.reference.enclosure import Enclosure
-from lossfuzz.harness.reference.numbers import FLOAT64, Numbers
+from lossfuzz.harness.numbers.bounds import defect_bound
+from lossfuzz.harness.numbers.formats import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.exact.judge import Reference
     from lossfuzz.harness.formula.user_function import UserFunction
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.judge import Reference
+    from lossfuzz.harness.numbers.formats import FloatFormat
 
     Reals = NDArray[np.float64]
     Flags = NDArray[np.bool_]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from flint import arb, arb_series
 
+from lossfuzz.harness.exact.series import UndecidedError
 from lossfuzz.harness.formula.algebra import Algebra
 from lossfuzz.harness.formula.nodes import Node
 from lossfuzz.harness.formula.terms import Condition, FormulaError, Label, Term
-from lossfuzz.harness.reference.series import UndecidedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from lossfuzz.harness.exact.enclosed import reference_by_enclosures
+from lossfuzz.harness.exact.enclosure import Enclosure
+from lossfuzz.harness.exact.numbers import FLOAT64
 from lossfuzz.harness.formula.exact import exact_loss, exact_row
 from lossfuzz.harness.formula.rounding import (
     explained_rounding,
@@ -24,19 +27,16 @@ from lossfuzz.harness.losses.cross_entropy import SMALLEST_WEIGHT_INVERSE
 from lossfuzz.harness.losses.reduced import reduced
 from lossfuzz.harness.losses.spec import ExplainedRounding, LossSpec
 from lossfuzz.harness.losses.table import is_built_in
-from lossfuzz.harness.names import Names
-from lossfuzz.harness.reference.enclosed import reference_by_enclosures
-from lossfuzz.harness.reference.enclosure import Enclosure
-from lossfuzz.harness.reference.numbers import FLOAT64
-from lossfuzz.harness.time_limit import limited_by_default
+from lossfuzz.harness.users.names import Names
+from lossfuzz.harness.users.time_limit import limited_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.exact.judge import Reference
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.judge import Reference
 
 _ERROR_FACTOR = 2.0
 _PROBED_ROWS = 4

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossfuzz.harness.exact.enclosure import Enclosure
 from lossfuzz.harness.formula.enclosures import EnclosureTape, broadcast, times
 from lossfuzz.harness.losses.softmax import Softmax
-from lossfuzz.harness.reference.enclosure import Enclosure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

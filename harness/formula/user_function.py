@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flint import arb
 
+from lossfuzz.harness.exact.series import BallArithmetic, UndecidedError
 from lossfuzz.harness.formula.rows import RowAlgebra
 from lossfuzz.harness.formula.terms import ClassCountError, FormulaError, Label, Term
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.reference.series import BallArithmetic, UndecidedError
-from lossfuzz.harness.user_code import UserCode, UserCodeError, kind_of, line_of
+from lossfuzz.harness.users.user_code import UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

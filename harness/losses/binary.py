@@ -21,8 +21,8 @@ from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 _DOMAIN = "rows of finite logits"
 _SOURCE = "Cox 1958, 'The regression analysis of binary sequences'; the stable form is that of "

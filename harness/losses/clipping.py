@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.reference.enclosure import Enclosure
+from lossfuzz.harness.exact.enclosure import Enclosure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

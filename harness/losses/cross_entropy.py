@@ -20,8 +20,8 @@ from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 _DOMAIN = (
     "rows with at least one finite logit, none of them +inf or NaN, whose targets are 0 wherever "

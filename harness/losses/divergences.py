@@ -18,8 +18,8 @@ from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 GCE_Q = 0.5
 

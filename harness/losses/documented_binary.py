@@ -21,9 +21,9 @@ from lossfuzz.harness.losses.clipping import CLIP_EPSILON, Clipped, textbook_cli
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 _CLIP = "c = clip(sigmoid(x), 1e-7, 1 - 1e-7)"
 _KERAS = "the code of Keras, backend/tensorflow/nn.py and losses/losses.py, "

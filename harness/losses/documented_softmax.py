@@ -30,9 +30,9 @@ from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 _CLIP = "c = clip(softmax(x), 1e-7, 1 - 1e-7)"
 _CODE = "the code of Keras and tf_keras, backend/tensorflow/nn.py and backend.py, "

@@ -24,8 +24,8 @@ from lossfuzz.harness.losses.spec import Arithmetic, LossSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
 
 ALPHA = 0.25
 GAMMAS = (2.0, 0.5, 0.0)

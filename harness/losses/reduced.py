@@ -20,7 +20,7 @@ import numpy as np
 from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
 from lossfuzz.harness.losses.cross_entropy import ONE_HOT_CROSS_ENTROPY
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.spelling import unknown
+from lossfuzz.harness.records.spelling import unknown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

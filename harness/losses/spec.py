@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lossfuzz.harness.exact.enclosure import Enclosure
+    from lossfuzz.harness.exact.judge import Reference
     from lossfuzz.harness.losses.targets import Targets
-    from lossfuzz.harness.reference.enclosure import Enclosure
-    from lossfuzz.harness.reference.judge import Reference
 
 
 class Arithmetic(Protocol):

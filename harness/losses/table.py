@@ -13,7 +13,7 @@ from lossfuzz.harness.losses.reduced import REDUCTIONS, suffix
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.spec import LossSpec
 from lossfuzz.harness.losses.unloaded import is_name_of_formula, unloaded_loss
-from lossfuzz.harness.spelling import unknown
+from lossfuzz.harness.records.spelling import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.formats import format_of
+from lossfuzz.harness.numbers.formats import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

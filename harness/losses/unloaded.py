@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lossfuzz.harness.fields import flag, one_of, text
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.spec import LossSpec
+from lossfuzz.harness.records.fields import flag, one_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

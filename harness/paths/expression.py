@@ -13,8 +13,8 @@ from lossfuzz.harness.paths.path import LossPath
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
 
 SAMPLE_WEIGHTS = (
     "tf.reshape(\n"

@@ -7,19 +7,19 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.reduced import (
     MEAN_BINARY_CROSS_ENTROPY,
     MEAN_CROSS_ENTROPY,
     MEAN_ONE_HOT_CROSS_ENTROPY,
 )
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.path import LossPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

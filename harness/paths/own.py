@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.table import loss_named
-from lossfuzz.harness.names import Names
 from lossfuzz.harness.paths.own_call import LossError, checked_call
 from lossfuzz.harness.paths.path import AS, LossPath
 from lossfuzz.harness.paths.signature import signature_of
-from lossfuzz.harness.printable import printable
-from lossfuzz.harness.settings import keep_settings
-from lossfuzz.harness.time_limit import limited_by_default
-from lossfuzz.harness.user_code import UserCode, UserCodeError, kind_of, line_of
+from lossfuzz.harness.records.printable import printable
+from lossfuzz.harness.users.names import Names
+from lossfuzz.harness.users.settings import keep_settings
+from lossfuzz.harness.users.time_limit import limited_by_default
+from lossfuzz.harness.users.user_code import UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,16 +8,16 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.interruption import is_from_outside
 from lossfuzz.harness.losses.reduced import sample_weights
 from lossfuzz.harness.losses.targets import BY_CLASS
-from lossfuzz.harness.user_code import kind_of, line_of
+from lossfuzz.harness.users.interruption import is_from_outside
+from lossfuzz.harness.users.user_code import kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.harness.paths.signature import Signature
 
     Loss = Callable[..., Any]

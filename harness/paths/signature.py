@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.losses.reduced import WEIGHTED
 from lossfuzz.harness.losses.targets import NONE
-from lossfuzz.harness.user_code import UserCode
+from lossfuzz.harness.users.user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from lossfuzz.harness.paths.models import model_paths
 from lossfuzz.harness.paths.own import known_path, own_path_named
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.unloaded import unloaded_path
-from lossfuzz.harness.spelling import unknown
+from lossfuzz.harness.records.spelling import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,12 +11,12 @@ import itertools
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lossfuzz.harness.fields import flag, inner, record_of, text
 from lossfuzz.harness.losses.table import is_built_in, loss_named
 from lossfuzz.harness.losses.unloaded import NotLoadedError, facts_of_loss, learn_loss
 from lossfuzz.harness.paths.own import written_call
 from lossfuzz.harness.paths.path import AS, LossPath
 from lossfuzz.harness.paths.signature import Signature
+from lossfuzz.harness.records.fields import flag, inner, record_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

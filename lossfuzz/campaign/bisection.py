@@ -6,19 +6,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.campaign.tasks import task_numbered
-from lossfuzz.harness.execution import UnavailableError
-from lossfuzz.harness.findings import DEFECT, Finding
-from lossfuzz.harness.outcome import origin_of
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.measuring.outcome import origin_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.results.findings import DEFECT, Finding
+from lossfuzz.harness.results.run import CellResult
+from lossfuzz.harness.running.execution import UnavailableError
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lossfuzz.campaign.messages import Place
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.paths.cells import Cell
     from lossfuzz.measuring import Announce, Measuring
     from lossfuzz.plan import Plan
 

@@ -19,9 +19,9 @@ from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place, Req
 from lossfuzz.campaign.outcome import cliffs_key, merged
 from lossfuzz.campaign.tasks import Task, cell_of, cell_to_json, count_of, task_numbered, tasks_of
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.causes import finding_key, findings_to_shrink
-from lossfuzz.harness.findings import CRASH, TIMEOUT
-from lossfuzz.harness.results import cells_to_walk, worst_findings
+from lossfuzz.harness.results.causes import finding_key, findings_to_shrink
+from lossfuzz.harness.results.findings import CRASH, TIMEOUT
+from lossfuzz.harness.results.run import cells_to_walk, worst_findings
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 from lossfuzz.reports.words import amount, verb
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from lossfuzz.campaign.engine import Engine
     from lossfuzz.campaign.store import Store
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.paths.cells import Cell
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.plan import Group, Plan
 
 Progress = Callable[[int, int, str], None]

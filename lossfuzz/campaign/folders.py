@@ -13,7 +13,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.fields import record_of, texts
+from lossfuzz.harness.records.fields import record_of, texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

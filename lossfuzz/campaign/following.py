@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.campaign.bisection import cell_named, record, rows_of
 from lossfuzz.campaign.messages import Lost, Request
-from lossfuzz.harness.findings import CRASH, TIMEOUT
+from lossfuzz.harness.results.findings import CRASH, TIMEOUT
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lossfuzz.campaign.messages import Place
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.plan import Plan
 
 Ask = Callable[[Request], Lost | None]

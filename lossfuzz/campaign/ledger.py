@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lossfuzz.campaign.messages import Place
     from lossfuzz.campaign.store import Store
     from lossfuzz.campaign.tasks import Task
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.plan import Plan
 
 NEVER = -1

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from lossfuzz.campaign.places import other_settings, other_versions
 from lossfuzz.campaign.tasks import count_of, task_numbered
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.causes import causes_of, finding_key, joined_causes
-from lossfuzz.harness.choices import checked_environment
-from lossfuzz.harness.cliffs import Cliff
-from lossfuzz.harness.fields import count, counts, items, non_negative, record_of, texts
-from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.results import CellResult, RunResult, worst_findings, worst_of
+from lossfuzz.harness.records.fields import count, counts, items, non_negative, record_of, texts
+from lossfuzz.harness.results.causes import causes_of, finding_key, joined_causes
+from lossfuzz.harness.results.choices import checked_environment
+from lossfuzz.harness.results.cliffs import Cliff
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.run import CellResult, RunResult, worst_findings, worst_of
 from lossfuzz.quantities import MOST_LOGICAL_CPUS
 from lossfuzz.reports.words import amount, verb
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lossfuzz.campaign.store import Store
-    from lossfuzz.harness.cells import Cell
+    from lossfuzz.harness.paths.cells import Cell
     from lossfuzz.plan import Plan
 
 _CPUS = "logical_cpus"

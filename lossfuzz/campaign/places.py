@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.subjects.server import cpu_features
-from lossfuzz.harness.subjects.subject import start_subject
+from lossfuzz.harness.running.server import cpu_features
+from lossfuzz.harness.running.subject import start_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

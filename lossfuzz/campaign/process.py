@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lossfuzz.campaign.machine import is_stopped, module_paths, resident_bytes
 from lossfuzz.campaign.messages import Event, Failed, Finished, Lost, Place
-from lossfuzz.harness.exit_status import ending
+from lossfuzz.harness.records.exit_status import ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.campaign import store_file, store_v1
 from lossfuzz.campaign.store_file import FILE, LOCK, SCHEMA
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.fields import record_of
+from lossfuzz.harness.records.fields import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,17 +13,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.formats import format_named
+from lossfuzz.harness.numbers.formats import format_named
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.plan import RECIPES_PER_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.audit import audit_findings
-from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.results.run import CellResult
 from lossfuzz.search import Corpus
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ class _Worker:
         """Answer requests, one after the other."""
         from lossfuzz.audit import AuditError
         from lossfuzz.harness.backend import BackendError
-        from lossfuzz.harness.subjects.process import SubjectDiedError, SubjectError
+        from lossfuzz.harness.running.process import SubjectDiedError, SubjectError
 
         while True:
             request = requests.get()
@@ -204,8 +204,8 @@ class _Worker:
         from lossfuzz.audit import audit_findings
         from lossfuzz.campaign.tasks import cell_of
         from lossfuzz.confirming import made_small
-        from lossfuzz.harness.findings import MODE_DISAGREEMENT, Finding
-        from lossfuzz.harness.results import CellResult
+        from lossfuzz.harness.results.findings import MODE_DISAGREEMENT, Finding
+        from lossfuzz.harness.results.run import CellResult
 
         plan, measuring = self._ready()
         found = Finding.from_json(finding)
@@ -224,8 +224,8 @@ class _Worker:
 
     def _cliffs(self, cell: dict[str, str]) -> dict[str, Any]:
         from lossfuzz.cliffs import find_cliffs
-        from lossfuzz.harness.cells import cell_of
-        from lossfuzz.harness.results import CellResult
+        from lossfuzz.harness.paths.cells import cell_of
+        from lossfuzz.harness.results.run import CellResult
 
         _, measuring = self._ready()
         result = CellResult(cell_of(cell))

@@ -24,10 +24,10 @@ from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import AUDIT_FAILED, UsageError
 from lossfuzz.fitting import Fitted, RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow
-from lossfuzz.harness.fields import record_of, texts, texts_by_name
-from lossfuzz.harness.subjects.process import SubjectError, program_path
-from lossfuzz.harness.subjects.subject import START_TIMEOUT_S
-from lossfuzz.harness.time_limit import limited
+from lossfuzz.harness.records.fields import record_of, texts, texts_by_name
+from lossfuzz.harness.running.process import SubjectError, program_path
+from lossfuzz.harness.running.subject import START_TIMEOUT_S
+from lossfuzz.harness.users.time_limit import limited
 from lossfuzz.quantities import machine_memory
 from lossfuzz.stored import one_line_of, plan_of, read_campaign
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
     from lossfuzz.plan import Plan
 
 _SPENT_SECONDS = 10.0

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import load_quietly
-from lossfuzz.harness.formats import BINARY32, training_format
 from lossfuzz.harness.losses.table import losses_matching
-from lossfuzz.harness.modes import MODES, mode_named
+from lossfuzz.harness.numbers.formats import BINARY32, training_format
 from lossfuzz.harness.paths.own import imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
+from lossfuzz.harness.records.modes import MODES, mode_named
 from lossfuzz.mathematics import spec_of
 from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import family_named
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.harness.paths.path import LossPath
 
 

@@ -13,8 +13,8 @@ from lossfuzz.commands.console import interrupted, progress_bar, wide_console
 from lossfuzz.commands.files import check_file, write_text
 from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError, versions
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.thresholds import ROWS
+from lossfuzz.harness.measuring.thresholds import ROWS
+from lossfuzz.harness.results.findings import DEFECT
 from lossfuzz.quantities import check_fits
 from lossfuzz.reports import cliffs as cliff_table
 from lossfuzz.reports.grid import Column, Line, show
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lossfuzz.harness.cliffs import CellCliffs
+    from lossfuzz.harness.results.cliffs import CellCliffs
 
 
 def cliffs_command(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
     from lossfuzz.reports.comparison import Comparison
 
 _LINES = 60

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
-from lossfuzz.harness.printable import one_line, printable
+from lossfuzz.harness.records.printable import one_line, printable
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:

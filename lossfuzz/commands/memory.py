@@ -16,7 +16,7 @@ from lossfuzz.commands.console import interrupted, progress_bar, wide_console
 from lossfuzz.commands.files import check_file, write_text
 from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError
-from lossfuzz.harness.seal import SCHEMA
+from lossfuzz.harness.records.seal import SCHEMA
 from lossfuzz.quantities import BYTES_OF_A_STEP, check_fits
 from lossfuzz.record import text_of
 from lossfuzz.reports import memory as memory_table

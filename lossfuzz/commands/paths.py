@@ -6,10 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lossfuzz.commands.console import wide_console
-from lossfuzz.harness.formats import TRAINING_FORMATS
 from lossfuzz.harness.losses.table import LOSSES
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
 from lossfuzz.harness.paths.table import PATHS
+from lossfuzz.harness.records.modes import MODES
 
 
 def paths_command() -> int:

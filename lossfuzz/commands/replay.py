@@ -17,13 +17,13 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.commands.console import tell_error
 from lossfuzz.commands.files import STANDARD_OUTPUT, check_file, write_text
 from lossfuzz.errors import AUDIT_FAILED, UsageError
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, versions
-from lossfuzz.harness.decimals import proved, proved_text
-from lossfuzz.harness.findings import KINDS
+from lossfuzz.harness.numbers.decimals import proved, proved_text
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.printable import printable
-from lossfuzz.harness.subjects.server import cpu_features
+from lossfuzz.harness.records.printable import printable
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.running.server import cpu_features
 from lossfuzz.recorded import Allow, recorded
 from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
 from lossfuzz.reports import assertion, tables
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.recorded import Recorded
 
 _NO_LONGER = 1

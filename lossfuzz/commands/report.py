@@ -11,7 +11,7 @@ from lossfuzz.commands.console import wide_console
 from lossfuzz.commands.files import PAGE, STANDARD_OUTPUT, check_file, check_own, write_text
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import BackendError, start_tensorflow
-from lossfuzz.harness.fields import items, record_of
+from lossfuzz.harness.records.fields import items, record_of
 from lossfuzz.record import parsed, read_record, read_text
 from lossfuzz.reports import html, markdown, parquet, tables, tensorboard, terminal
 from lossfuzz.reports.memory import CellCost, answers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lossfuzz.harness.results import RunResult
+    from lossfuzz.harness.results.run import RunResult
 
 
 def report_command(options: argparse.Namespace) -> int:

@@ -31,10 +31,10 @@ from lossfuzz.commands.signals import ended_by_signals
 from lossfuzz.errors import AUDIT_FAILED, UsageError
 from lossfuzz.fitting import RefusedLossError
 from lossfuzz.harness.backend import BackendError
-from lossfuzz.harness.formats import TRAINING_FORMATS, training_format
 from lossfuzz.harness.formula.terms import FormulaError
-from lossfuzz.harness.modes import MODES, mode_named
-from lossfuzz.harness.time_limit import limited
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS, training_format
+from lossfuzz.harness.records.modes import MODES, mode_named
+from lossfuzz.harness.users.time_limit import limited
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.quantities import check_fits
 from lossfuzz.record import text_of
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from lossfuzz.harness.results import CellResult, RunResult
+    from lossfuzz.harness.results.run import CellResult, RunResult
 
 
 def run_command(options: argparse.Namespace) -> int:

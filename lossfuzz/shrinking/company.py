@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.findings import RowBatch
 from lossfuzz.harness.formula.terms import FormulaError
-from lossfuzz.harness.prepared import Prepared, prepare
+from lossfuzz.harness.measuring.prepared import Prepared, prepare
+from lossfuzz.harness.results.findings import RowBatch
 from lossfuzz.shrinking.gathered import LONG
 from lossfuzz.shrinking.probe import Probe, SpentError
 from lossfuzz.shrinking.rows import batch_of, fed_of, rows_of
@@ -20,9 +20,9 @@ from lossfuzz.strategies.recipes import Recipe, expand
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.paths.cells import Cell
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.shrinking.rows import Row
 
 CALLS = {"eager": 120, "graph": 40, "xla": 20}

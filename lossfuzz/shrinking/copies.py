@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.shrinking.probe import SpentError
 from lossfuzz.shrinking.rows import Row, row_of
 from lossfuzz.shrinking.selections import rows_of_classes
@@ -16,8 +16,8 @@ from lossfuzz.strategies.recipes import Recipe, expand
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.paths.cells import Cell
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.shrinking.probe import Probe
 
 _COPIES = (1, 2, 8, 64, 512, 4096)

@@ -11,16 +11,16 @@ import functools
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses import targets as kinds
-from lossfuzz.harness.regions import region_of
+from lossfuzz.harness.results.regions import region_of
 from lossfuzz.shrinking.rows import Row, batch_of, labelled
 from lossfuzz.shrinking.simplicity import simplicity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
-    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.numbers.formats import FloatFormat
 
 _MASK = -float("inf")
 _NUMBERS = (

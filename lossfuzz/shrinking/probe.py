@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.execution import UnavailableError
-from lossfuzz.harness.findings import DEFECT, Finding
-from lossfuzz.harness.growth import Growth, growth_of
-from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import outcome_of, refusal_of
-from lossfuzz.harness.trial import Trial
+from lossfuzz.harness.measuring.growth import Growth, growth_of
+from lossfuzz.harness.measuring.measure import disagreements
+from lossfuzz.harness.measuring.outcome import outcome_of, refusal_of
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT, Finding
+from lossfuzz.harness.running.execution import UnavailableError
+from lossfuzz.harness.running.trial import Trial
 from lossfuzz.shrinking.rows import batch_of
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.measure import Measurement
-    from lossfuzz.harness.outcome import Outcome
-    from lossfuzz.harness.prepared import Prepared
+    from lossfuzz.harness.measuring.measure import Measurement
+    from lossfuzz.harness.measuring.outcome import Outcome
+    from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.shrinking.rows import Row
 
 _KEPT = 0.1

@@ -9,14 +9,14 @@ import numpy as np
 
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.targets import Targets
-from lossfuzz.harness.prepared import Prepared, prepare_targets
+from lossfuzz.harness.measuring.prepared import Prepared, prepare_targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lossfuzz.harness.findings import Finding
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
+    from lossfuzz.harness.results.findings import Finding
 
 DENSE = (kinds.DISTRIBUTION, kinds.BINARY, kinds.PROBABILITY)
 """Targets of which the label does not say all."""

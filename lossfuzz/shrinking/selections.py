@@ -14,8 +14,8 @@ from lossfuzz.shrinking.simplicity import simplicity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lossfuzz.harness.formats import FloatFormat
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.numbers.formats import FloatFormat
 
 _MOST_PARTNERS = 24
 

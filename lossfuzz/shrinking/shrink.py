@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness import findings as kinds
 from lossfuzz.harness.losses import targets
-from lossfuzz.harness.regions import region_of
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.regions import region_of
 from lossfuzz.shrinking.copies import shrunk_to_copies
 from lossfuzz.shrinking.gathered import FEW_NUMBERS, LONG, gathered_rows
 from lossfuzz.shrinking.library import library_batches
@@ -21,9 +21,9 @@ from lossfuzz.shrinking.simplifications import simpler_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lossfuzz.harness.execution import Runner
-    from lossfuzz.harness.findings import Finding
     from lossfuzz.harness.losses.spec import LossSpec
+    from lossfuzz.harness.results.findings import Finding
+    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.shrinking.rows import Row
 
 CALLS = 80

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.decimals import significant_digits
+from lossfuzz.harness.numbers.decimals import significant_digits
 
 if TYPE_CHECKING:
-    from lossfuzz.harness.formats import FloatFormat
+    from lossfuzz.harness.numbers.formats import FloatFormat
     from lossfuzz.shrinking.rows import Row
 
 Key = tuple[Any, ...]

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lossfuzz
-from lossfuzz.harness.findings import REFUSAL
+from lossfuzz.harness.results.findings import REFUSAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from planted_entry import Planted
 
-    from lossfuzz.harness.findings import Finding
+    from lossfuzz.harness.results.findings import Finding
 
 _PLANTED_FOLDER = Path(__file__).parent
 LONGEST_MESSAGE = 10_000

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import format_named
-from lossfuzz.harness.outcome import Outcome, outcome_of
+from lossfuzz.harness.measuring.outcome import Outcome, outcome_of
+from lossfuzz.harness.measuring.prepared import Prepared, prepare
+from lossfuzz.harness.numbers.formats import format_named
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.prepared import Prepared, prepare
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.mathematics import spec_of
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes

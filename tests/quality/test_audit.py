@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from lossfuzz.audit import AuditError, audit_batch, audit_findings
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.formats import TRAINING_FORMATS
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.reference import kernel
+from lossfuzz.harness.exact import kernel
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import Recipe, expand, planned_recipes
 

@@ -21,10 +21,10 @@ from planted_messages import (
 )
 
 import lossfuzz
-from lossfuzz.harness.decimals import proved_text
-from lossfuzz.harness.findings import DEFECT, Finding
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.decimals import proved_text
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.results.findings import DEFECT, Finding
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet

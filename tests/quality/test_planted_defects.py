@@ -7,17 +7,17 @@ alone. Every planted loss is beside the twin that it would be without its defect
 import numpy as np
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.measure import disagreements
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.run import CellResult
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -3,14 +3,14 @@
 import pytest
 
 import lossfuzz
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import TRAINING_FORMATS
 from lossfuzz.harness.losses.reduced import reduced
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -7,10 +7,6 @@ import numpy as np
 import pytest
 from in_float64 import in_float64
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.binary import (
     BINARY_CROSS_ENTROPY,
     WEIGHTED_BINARY_CROSS_ENTROPY,
@@ -34,9 +30,13 @@ from lossfuzz.harness.losses.focal import (
 )
 from lossfuzz.harness.losses.reduced import MEAN_CROSS_ENTROPY, SUMMED_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import LOSSES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -11,7 +11,7 @@ from planted_messages import checked, outputs_of, outputs_without_faults
 
 import lossfuzz
 from lossfuzz.cli import main
-from lossfuzz.harness.findings import Finding
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.reports import tables
 
 pytestmark = pytest.mark.usefixtures("tf")

@@ -37,8 +37,8 @@ def test_the_modules_are_the_projects_own():
     assert found == ["harness", "reports", "strategies"]
 
 def test_lossfuzz_is_the_installed_wheel(request):
-    import lossfuzz.harness.formats, sys
-    for one in (lossfuzz, lossfuzz.harness.formats):
+    import lossfuzz.harness.numbers.formats, sys
+    for one in (lossfuzz, lossfuzz.harness.numbers.formats):
         assert one.__file__.startswith(sys.prefix)
     plugins = [one for one, _ in request.config.pluginmanager.list_plugin_distinfo()]
     assert [one.__name__ for one in plugins].count("lossfuzz.pytest_plugin") == 1

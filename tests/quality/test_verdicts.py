@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import lossfuzz
-from lossfuzz.harness import findings as kinds
+from lossfuzz.harness.exact.oracle import row_reference
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.reference.oracle import row_reference
+from lossfuzz.harness.results import findings as kinds
 
 pytestmark = pytest.mark.usefixtures("tf")
 
@@ -88,11 +88,11 @@ def dice(logits, targets):
 
 @pytest.mark.parametrize("ones", [60_000, 65_536])
 def test_a_sum_of_targets_that_overflows_is_no_excuse(ones):
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import CellRunner
-    from lossfuzz.harness.formats import BINARY16
-    from lossfuzz.harness.outcome import outcome_of
+    from lossfuzz.harness.measuring.outcome import outcome_of
+    from lossfuzz.harness.numbers.formats import BINARY16
+    from lossfuzz.harness.paths.cells import Cell
     from lossfuzz.harness.paths.own import own_path
+    from lossfuzz.harness.running.execution import CellRunner
     from lossfuzz.shrinking.rows import Row, batch_of
 
     classes = 131_072
@@ -364,10 +364,10 @@ def test_a_batch_of_one_row_is_tried():
 
 def outcome_on(loss, against, rows, labels, fmt, mode="eager"):
     """What a loss does on rows of integer labels, in one batch."""
-    from lossfuzz.harness.cells import Cell
-    from lossfuzz.harness.execution import CellRunner
-    from lossfuzz.harness.outcome import outcome_of
+    from lossfuzz.harness.measuring.outcome import outcome_of
+    from lossfuzz.harness.paths.cells import Cell
     from lossfuzz.harness.paths.own import own_path
+    from lossfuzz.harness.running.execution import CellRunner
     from lossfuzz.mathematics import spec_of
     from lossfuzz.shrinking.rows import batch_of, labelled
 
@@ -382,7 +382,7 @@ def defects_in(outcome):
 
 
 def test_a_focal_loss_within_a_factor_of_four_of_overflow_is_sound():
-    from lossfuzz.harness.formats import BINARY16
+    from lossfuzz.harness.numbers.formats import BINARY16
 
     def focal(logits, labels):
         import tensorflow as tf
@@ -398,7 +398,7 @@ def test_a_focal_loss_within_a_factor_of_four_of_overflow_is_sound():
 def test_a_float16_mean_over_65536_rows_is_0_with_a_gradient_of_0():
     import tensorflow as tf
 
-    from lossfuzz.harness.formats import BINARY16
+    from lossfuzz.harness.numbers.formats import BINARY16
 
     count = 65_536
     outcome = outcome_on(

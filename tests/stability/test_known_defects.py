@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, FloatFormat
 from lossfuzz.harness.losses.targets import Targets
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare_targets
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, FloatFormat
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.prepared import prepare_targets
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running.execution import CellRunner
 
 pytestmark = pytest.mark.usefixtures("tf")
 

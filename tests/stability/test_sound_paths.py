@@ -7,14 +7,14 @@ from functools import cache
 
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.table import loss_named
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -7,17 +7,17 @@ versions they were seen in, so that a version that mends one makes itself heard.
 import numpy as np
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.paths.route import CLIPPED, LOG_OF_SOFTMAX, SHIFTED
 from lossfuzz.harness.paths.table import paths_matching, paths_of
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.route import CLIPPED, LOG_OF_SOFTMAX, SHIFTED
-from lossfuzz.harness.routes import route_of
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.running.routes import route_of
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -10,15 +10,15 @@ from planted_runner import loss_of
 from sound_twins import SOUND
 
 import lossfuzz
-from lossfuzz.harness.arguments import other_arguments
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.coupling import coupling_of
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.fit import fit_of
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.fitting.arguments import other_arguments
+from lossfuzz.harness.fitting.coupling import coupling_of
+from lossfuzz.harness.fitting.fit import fit_of
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.keras_own import wants_probabilities
 from lossfuzz.harness.paths.own import own_path
-from lossfuzz.harness.trial import Trial
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.running.trial import Trial
 from lossfuzz.mathematics import spec_of
 
 pytestmark = pytest.mark.usefixtures("tf")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.layout import empty_rows
-from lossfuzz.harness.reference.boundaries import (
+from lossfuzz.harness.exact.boundaries import (
     rows_near_boundary,
     to_odd,
     wide_rows_near_boundary,
 )
-from lossfuzz.harness.reference.kernel import _differences_are_exact, _folded_sum
+from lossfuzz.harness.exact.kernel import _differences_are_exact, _folded_sum
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.numbers.layout import empty_rows
 from lossfuzz.strategies.cases import logits, recipes
 from lossfuzz.strategies.recipes import expand
 

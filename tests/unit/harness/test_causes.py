@@ -6,24 +6,23 @@ from dataclasses import replace
 
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness import regions
-from lossfuzz.harness.causes import (
+from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.paths.route import Route
+from lossfuzz.harness.paths.table import PATHS, path_named
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.causes import (
     MOST_SHRUNK,
     causes_of,
     finding_key,
     findings_to_shrink,
     joined_causes,
 )
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.findings import DEFECT, INACCURACY, Finding
-from lossfuzz.harness.formats import BINARY16, BINARY32
-from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
-from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.paths.table import PATHS, path_named
-from lossfuzz.harness.regions import region_of
-from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.route import Route
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY, Finding
+from lossfuzz.harness.results.regions import region_of
+from lossfuzz.harness.results.run import CellResult, regions
 
 
 def finding(cell, logits, *, kind=kinds.SATURATION, tier=DEFECT, mixed=1e6, row=0):

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 
 from lossfuzz.cli import main
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.cliffs import (
+from lossfuzz.harness.measuring.thresholds import cliffs_of
+from lossfuzz.harness.numbers.formats import (
+    BFLOAT16,
+    BINARY16,
+    BINARY32,
+    TRAINING_FORMATS,
+    from_ordinals,
+    neighbours,
+)
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import (
     CLIFF_KINDS,
     LOSES,
     ONE_LOSES,
@@ -22,18 +32,8 @@ from lossfuzz.harness.cliffs import (
     first_margin,
     shortest,
 )
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.findings import DEFECT, INACCURACY
-from lossfuzz.harness.formats import (
-    BFLOAT16,
-    BINARY16,
-    BINARY32,
-    TRAINING_FORMATS,
-    from_ordinals,
-    neighbours,
-)
-from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.thresholds import cliffs_of
+from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.reports.cliffs import COLUMNS, cliff_rows
 
 pytestmark = pytest.mark.usefixtures("tf")

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossfuzz.harness.decimals import proved, proved_text
+from lossfuzz.harness.exact.enclosed import evaluate_rows
+from lossfuzz.harness.exact.numbers import mpmath_numbers
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.reference.enclosed import evaluate_rows
-from lossfuzz.harness.reference.numbers import mpmath_numbers
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.decimals import proved, proved_text
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import Recipe, expand
 

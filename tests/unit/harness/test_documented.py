@@ -4,6 +4,13 @@ import numpy as np
 import pytest
 from flint import arb
 
+from lossfuzz.harness.exact.enclosed import (
+    RELATIVE_BOUND,
+    evaluate_rows,
+    reference_by_enclosures,
+)
+from lossfuzz.harness.exact.numbers import FLOAT64, mpmath_numbers
+from lossfuzz.harness.exact.series import textbook_row
 from lossfuzz.harness.losses.clipping import CLIP_EPSILON
 from lossfuzz.harness.losses.documented import DOCUMENTED
 from lossfuzz.harness.losses.documented_softmax import (
@@ -12,13 +19,6 @@ from lossfuzz.harness.losses.documented_softmax import (
 )
 from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.reference.enclosed import (
-    RELATIVE_BOUND,
-    evaluate_rows,
-    reference_by_enclosures,
-)
-from lossfuzz.harness.reference.numbers import FLOAT64, mpmath_numbers
-from lossfuzz.harness.reference.series import textbook_row
 
 MARGINS = np.linspace(-40, 40, 17, dtype=np.float32)
 

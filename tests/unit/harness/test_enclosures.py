@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lossfuzz.harness.reference.enclosure import Enclosure
-from lossfuzz.harness.reference.numbers import EXTENDED, FLOAT64, mpmath_numbers
+from lossfuzz.harness.exact.enclosure import Enclosure
+from lossfuzz.harness.exact.numbers import EXTENDED, FLOAT64, mpmath_numbers
 
 MP = mpmath.MPContext()
 MP.dps = 400

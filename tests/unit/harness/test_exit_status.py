@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lossfuzz.harness.exit_status import ending, signal_name
+from lossfuzz.harness.records.exit_status import ending, signal_name
 
 
 @pytest.mark.parametrize(

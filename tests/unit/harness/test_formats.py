@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossfuzz.harness.formats import (
+from lossfuzz.harness.numbers.formats import (
     BFLOAT16,
     BINARY16,
     BINARY32,
@@ -19,7 +19,7 @@ from lossfuzz.harness.formats import (
     round_to_format,
     ulp_distance,
 )
-from lossfuzz.harness.ulp import correctly_rounded
+from lossfuzz.harness.numbers.ulp import correctly_rounded
 
 HALVES = (BINARY16, BFLOAT16)
 

@@ -10,17 +10,17 @@ import pytest
 import lossfuzz
 from lossfuzz import referee
 from lossfuzz.audit import AuditError, audit_batch
-from lossfuzz.harness import findings
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.exact.enclosed import RELATIVE_BOUND, reference_by_enclosures
+from lossfuzz.harness.exact.kernel import ABSOLUTE_BOUND
+from lossfuzz.harness.exact.oracle import row_reference
 from lossfuzz.harness.formula.spec import formula
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.table import LOSSES, loss_named
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.measure import measure
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.reference.enclosed import RELATIVE_BOUND, reference_by_enclosures
-from lossfuzz.harness.reference.kernel import ABSOLUTE_BOUND
-from lossfuzz.harness.reference.oracle import row_reference
+from lossfuzz.harness.measuring.measure import measure
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.results import findings
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

@@ -5,7 +5,7 @@ import pytest
 
 import lossfuzz
 from lossfuzz.harness.formula.terms import FormulaError
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
 
 QUICK = {"modes": ["eager"], "formats": ["float32"], "rows": 600}
 

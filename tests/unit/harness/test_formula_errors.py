@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from lossfuzz.harness.exact.oracle import row_reference
 from lossfuzz.harness.formula.spec import formula
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.reference.oracle import row_reference
+from lossfuzz.harness.measuring.prepared import prepare
 
 MISTAKES = {
     "a vector": (lambda x, v, y: x.exp(v), "returned a vector over the classes, expected one"),

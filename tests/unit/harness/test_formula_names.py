@@ -12,7 +12,7 @@ from lossfuzz.harness.formula.spec import formula
 from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, reduced
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import ALIASES, LOSSES, loss_named, losses_matching, slug
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
 
 MODULE = '''
 import lossfuzz

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.formats import BINARY16, BINARY32
-from lossfuzz.harness.growth import growth_of
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.growth import growth_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.own import own_path
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.running.execution import CellRunner
 
 pytestmark = pytest.mark.usefixtures("tf")
 

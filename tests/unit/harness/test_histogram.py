@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossfuzz.harness.histogram import INFINITE_OCTAVE, NO_OCTAVE, Histogram, Octaves
+from lossfuzz.harness.results.histogram import INFINITE_OCTAVE, NO_OCTAVE, Histogram, Octaves
 
 errors = st.lists(
     st.floats(0, 1e60) | st.just(math.inf) | st.just(0.0), min_size=1, max_size=200

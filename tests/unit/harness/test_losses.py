@@ -10,21 +10,21 @@ import pytest
 from flint import arb, ctx
 
 from lossfuzz import referee
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, reduced
-from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.losses.table import LOSSES
-from lossfuzz.harness.losses.targets import BINARY, NONE, ONE_HOT, Targets, targets_of
-from lossfuzz.harness.reference.enclosed import (
+from lossfuzz.harness.exact.enclosed import (
     RELATIVE_BOUND,
     evaluate_rows,
     has_exact_value,
     reference_by_enclosures,
 )
-from lossfuzz.harness.reference.enclosure import Enclosure
-from lossfuzz.harness.reference.kernel import ABSOLUTE_BOUND
-from lossfuzz.harness.reference.numbers import EXTENDED, mpmath_numbers
-from lossfuzz.harness.reference.series import is_outside, textbook_row
+from lossfuzz.harness.exact.enclosure import Enclosure
+from lossfuzz.harness.exact.kernel import ABSOLUTE_BOUND
+from lossfuzz.harness.exact.numbers import EXTENDED, mpmath_numbers
+from lossfuzz.harness.exact.series import is_outside, textbook_row
+from lossfuzz.harness.losses import binary, cross_entropy, divergences, focal, reduced
+from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
+from lossfuzz.harness.losses.table import LOSSES
+from lossfuzz.harness.losses.targets import BINARY, NONE, ONE_HOT, Targets, targets_of
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

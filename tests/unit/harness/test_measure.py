@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.bounds import defect_bound
-from lossfuzz.harness.conditions import conditions_of
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
+from lossfuzz.harness.exact.judge import reference_of
 from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import BINARY, targets_of
-from lossfuzz.harness.measure import disagreements, measure
-from lossfuzz.harness.prepared import prepare_targets
-from lossfuzz.harness.reference.judge import reference_of
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.measuring.conditions import conditions_of
+from lossfuzz.harness.measuring.measure import disagreements, measure
+from lossfuzz.harness.measuring.prepared import prepare_targets
+from lossfuzz.harness.numbers.bounds import defect_bound
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.summary import Summary
 
 LOGITS = np.array([[0, 20], [20, 0], [0, 30], [1, 1]], np.float32)
 LABELS = np.zeros(4, np.int32)

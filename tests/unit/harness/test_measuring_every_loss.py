@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS, round_to_format
 from lossfuzz.harness.losses.reduced import row_factors
 from lossfuzz.harness.losses.table import LOSSES, loss_named, losses_matching
-from lossfuzz.harness.measure import measure
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.measure import measure
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS, round_to_format
+from lossfuzz.harness.results import findings as kinds
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

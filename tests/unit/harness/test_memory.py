@@ -2,12 +2,12 @@
 
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.memory import footprint_of
+from lossfuzz.harness.numbers.formats import BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.running.memory import footprint_of
 
 pytestmark = pytest.mark.usefixtures("tf")
 

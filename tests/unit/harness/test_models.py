@@ -8,15 +8,15 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import ready
-from lossfuzz.harness.formats import BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.exact.enclosed import reference_by_enclosures
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.models import dtype_policy, model_paths
-from lossfuzz.harness.reference.enclosed import reference_by_enclosures
-from lossfuzz.harness.routes import route_of
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running.execution import ready
+from lossfuzz.harness.running.routes import route_of
 
 pytestmark = pytest.mark.usefixtures("tf")
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 import lossfuzz
-from lossfuzz.harness import names
 from lossfuzz.harness.formula.spec import formula, known
 from lossfuzz.harness.losses import reduced
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.losses.targets import IGNORABLE
-from lossfuzz.harness.names import Names
+from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.harness.paths.own import is_importable, own_path
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.users import names
+from lossfuzz.harness.users.names import Names
 from lossfuzz.mathematics import spec_of
 
 WEIGHTS = [1.0, 3.0, 9.0, 27.0]

@@ -5,13 +5,13 @@ import importlib
 import numpy as np
 import pytest
 
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.exact.enclosed import reference_by_enclosures
 from lossfuzz.harness.losses.reduced import row_factors, sample_weights
 from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.losses.targets import targets_of
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.expression import SAMPLE_WEIGHTS
 from lossfuzz.harness.paths.table import PATHS, paths_matching, paths_of
-from lossfuzz.harness.reference.enclosed import reference_by_enclosures
 
 SHAPES = ((8, 5), (2, 4, 5))
 

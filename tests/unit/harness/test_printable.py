@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import example, given
 
-from lossfuzz.harness.printable import one_line, printable
+from lossfuzz.harness.records.printable import one_line, printable
 
 
 @given(st.text())

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lossfuzz.harness.formats import (
+from lossfuzz.harness.exact import kernel
+from lossfuzz.harness.exact.arb import arb_rounded_row
+from lossfuzz.harness.exact.judge import reference_of
+from lossfuzz.harness.exact.rounded import correctly_rounded_row
+from lossfuzz.harness.numbers.formats import (
     BFLOAT16,
     BINARY16,
     BINARY32,
@@ -16,10 +20,6 @@ from lossfuzz.harness.formats import (
     TRAINING_FORMATS,
     format_of,
 )
-from lossfuzz.harness.reference import kernel
-from lossfuzz.harness.reference.arb import arb_rounded_row
-from lossfuzz.harness.reference.exact import correctly_rounded_row
-from lossfuzz.harness.reference.judge import reference_of
 from lossfuzz.strategies.cases import cases, recipes
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner, UnavailableError
-from lossfuzz.harness.formats import BINARY16, BINARY32, format_named
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.modes import MODES
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32, format_named
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.table import PATHS, paths_matching, paths_of
-from lossfuzz.harness.routes import route_of
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
+from lossfuzz.harness.running.routes import route_of
 
 pytestmark = pytest.mark.usefixtures("tf")
 

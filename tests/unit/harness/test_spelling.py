@@ -2,12 +2,12 @@
 
 import pytest
 
-from lossfuzz.harness.formats import format_named, training_format
 from lossfuzz.harness.losses.reduced import reduction_named
 from lossfuzz.harness.losses.table import ELSEWHERE, loss_named
-from lossfuzz.harness.modes import mode_named
+from lossfuzz.harness.numbers.formats import format_named, training_format
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.spelling import unknown
+from lossfuzz.harness.records.modes import mode_named
+from lossfuzz.harness.records.spelling import unknown
 from lossfuzz.strategies.families import family_named
 
 

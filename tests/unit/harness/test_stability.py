@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossfuzz.harness.conditions import conditions_of
-from lossfuzz.harness.formats import BINARY32
-from lossfuzz.harness.measure import measure
+from lossfuzz.harness.exact.judge import reference_of
+from lossfuzz.harness.measuring.conditions import conditions_of
+from lossfuzz.harness.measuring.measure import measure
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.reference.judge import reference_of
-from lossfuzz.harness.stability import (
+from lossfuzz.harness.results.stability import (
     EDGES,
     INFINITE_LEVEL,
     LOWEST_LEVEL,

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner, UnavailableError
-from lossfuzz.harness.formats import BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.modes import MODES
-from lossfuzz.harness.outcome import outcome_of
+from lossfuzz.harness.measuring.outcome import outcome_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32, TRAINING_FORMATS
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.table import PATHS, paths_matching
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.routes import route_of, tame_batch
-from lossfuzz.harness.subjects import server
-from lossfuzz.harness.subjects.process import (
+from lossfuzz.harness.records.modes import MODES
+from lossfuzz.harness.running import server
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
+from lossfuzz.harness.running.process import (
     SubjectDiedError,
     SubjectError,
     SubjectTimeoutError,
     program_path,
 )
-from lossfuzz.harness.subjects.subject import start_subject
+from lossfuzz.harness.running.routes import route_of, tame_batch
+from lossfuzz.harness.running.subject import start_subject
 
 FUSED = "tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)"
 HANG = "[0 for _ in iter(int, 1)]"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.targets import KINDS, targets_of
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

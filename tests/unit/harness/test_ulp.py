@@ -4,8 +4,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, BINARY64
-from lossfuzz.harness.ulp import (
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, BINARY64
+from lossfuzz.harness.numbers.ulp import (
     correctly_rounded,
     is_correctly_rounded,
     is_faithfully_rounded,

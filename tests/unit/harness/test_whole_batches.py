@@ -7,13 +7,13 @@ import pytest
 from planted_collection import PLANTED
 
 import lossfuzz
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.fit import fit_of
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.fitting.fit import fit_of
+from lossfuzz.harness.fitting.ranks import takes_rows_only
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.own import own_path
-from lossfuzz.harness.ranks import takes_rows_only
-from lossfuzz.harness.trial import Trial
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.running.trial import Trial
 from lossfuzz.mathematics import spec_of
 
 pytestmark = pytest.mark.usefixtures("tf")

@@ -19,7 +19,7 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.campaign.tasks import count_of, task_numbered, tasks_of
 from lossfuzz.cli import main
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 

@@ -16,7 +16,7 @@ from lossfuzz.arguments import (
     seed_of,
     shapes_of,
 )
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 
 NAME = "softmax-cross-entropy"
 QUICK = {"formats": "float32", "modes": "eager", "shapes": [(16, 5)], "rows": 16}

@@ -24,13 +24,13 @@ from lossfuzz.comparison import (
     false_discovery_limit,
     larger_chance,
 )
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.formats import BINARY32
-from lossfuzz.harness.histogram import Histogram
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.harness.seal import sealed
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.records.seal import sealed
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.histogram import Histogram
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.summary import Summary
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
 from lossfuzz.running import run

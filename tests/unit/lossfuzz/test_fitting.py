@@ -7,14 +7,14 @@ import pytest
 
 import lossfuzz
 from lossfuzz import cli
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner
-from lossfuzz.harness.fit import fit_of
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.fitting.fit import fit_of
 from lossfuzz.harness.formula.terms import FormulaError
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.own import own_path
-from lossfuzz.harness.prepared import prepare
-from lossfuzz.harness.trial import Trial
+from lossfuzz.harness.running.execution import CellRunner
+from lossfuzz.harness.running.trial import Trial
 from lossfuzz.mathematics import spec_of
 
 pytestmark = pytest.mark.usefixtures("tf")

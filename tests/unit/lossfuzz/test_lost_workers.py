@@ -22,7 +22,7 @@ from lossfuzz.campaign.work import carry_out
 from lossfuzz.cli import main
 from lossfuzz.errors import UsageError
 from lossfuzz.harness import backend
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan

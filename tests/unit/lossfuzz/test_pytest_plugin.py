@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lossfuzz.harness.formats import TRAINING_FORMATS
+from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
 from lossfuzz.pytest_options import FORMATS
 from lossfuzz.strategies.families import FAMILIES
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lossfuzz import cli, referee
+from lossfuzz.harness.exact import enclosed
+from lossfuzz.harness.exact.numbers import FLOAT64
 from lossfuzz.harness.losses.cross_entropy import WARM_CROSS_ENTROPY
 from lossfuzz.harness.losses.divergences import LOG_SUM_EXP
 from lossfuzz.harness.losses.reduced import MEAN_CROSS_ENTROPY
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.reference import enclosed
-from lossfuzz.harness.reference.numbers import FLOAT64
 
 
 def referee_command(*arguments):

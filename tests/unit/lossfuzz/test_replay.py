@@ -12,11 +12,11 @@ from lossfuzz.apart import Limits, replay_apart
 from lossfuzz.baseline import StoredCheck, written
 from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.cli import main
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.formats import BINARY32
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.own import imported, own_path_named
 from lossfuzz.harness.paths.table import paths_matching
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.plan import Plan
 from lossfuzz.recorded import recorded
 from lossfuzz.replaying import CHANGED, GONE, IMPOSSIBLE, STANDS, replay

@@ -19,7 +19,7 @@ from changed_stores import cut_short
 from lossfuzz.campaign import store as stores
 from lossfuzz.campaign.store import Store
 from lossfuzz.cli import main
-from lossfuzz.harness.seal import sealed
+from lossfuzz.harness.records.seal import sealed
 from lossfuzz.record import text_of
 from lossfuzz.stored import read
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lossfuzz.checking import CHECK_SHAPES, DEAR_SHAPES, SMALL_BATCHES
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32
 from lossfuzz.plan import Plan
 from lossfuzz.rounds import rounds_of
 from lossfuzz.strategies.families import FAMILIES

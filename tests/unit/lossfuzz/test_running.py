@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from lossfuzz.cli import main
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BFLOAT16, BINARY32
+from lossfuzz.harness.exact import kernel
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.reference import kernel
+from lossfuzz.harness.results.findings import DEFECT
 from lossfuzz.plan import Plan
 from lossfuzz.running import run
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.execution import CellRunner, UnavailableError
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32
 from lossfuzz.harness.losses.binary import BINARY_CROSS_ENTROPY
 from lossfuzz.harness.losses.cross_entropy import SOFT_CROSS_ENTROPY
 from lossfuzz.harness.losses.reduced import MEAN_CROSS_ENTROPY
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
-from lossfuzz.harness.measure import disagreements
-from lossfuzz.harness.outcome import outcome_of, refusal_of
+from lossfuzz.harness.measuring.measure import disagreements
+from lossfuzz.harness.measuring.outcome import outcome_of, refusal_of
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
 from lossfuzz.shrinking import shrunk
 from lossfuzz.shrinking.rows import Row, labelled
 from lossfuzz.shrinking.simplicity import simplicity

@@ -8,9 +8,9 @@ import pytest
 
 from lossfuzz.cli import main
 from lossfuzz.commands.console import progress_bar, told_progress
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.seal import sealed
+from lossfuzz.harness.records.seal import sealed
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.reports.issue import Seen, issue
 from lossfuzz.reports.script import script
 from lossfuzz.reports.snippet import snippet

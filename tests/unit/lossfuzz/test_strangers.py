@@ -16,8 +16,8 @@ from lossfuzz.campaign.store import Store
 from lossfuzz.campaign.store_file import FILE
 from lossfuzz.cli import main
 from lossfuzz.errors import UsageError
-from lossfuzz.harness.findings import Finding
-from lossfuzz.harness.seal import sealed
+from lossfuzz.harness.records.seal import sealed
+from lossfuzz.harness.results.findings import Finding
 
 NAIVE = "tf.nn/naive"
 CHOICES = [

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.losses.table import LOSSES
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.shrinking.library import library_rows
 from lossfuzz.shrinking.rows import Row
 from lossfuzz.shrinking.selections import rows_of_classes

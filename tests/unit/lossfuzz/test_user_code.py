@@ -149,8 +149,8 @@ def test_the_time_limit_holds_outside_of_the_main_thread():
 
 TRACED = """
 import sys, threading, time
-from lossfuzz.harness.time_limit import limited
-from lossfuzz.harness.user_code import OverdueError, UserCode
+from lossfuzz.harness.users.time_limit import limited
+from lossfuzz.harness.users.user_code import OverdueError, UserCode
 
 def late():
     try:

@@ -7,7 +7,7 @@ import lossfuzz
 from lossfuzz.harness.losses import reduced
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.table import loss_named
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
 
 pytestmark = pytest.mark.usefixtures("tf")
 

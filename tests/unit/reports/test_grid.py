@@ -11,16 +11,16 @@ from lossfuzz.commands import cliffs as cliffs_commands
 from lossfuzz.commands import compare as compare_commands
 from lossfuzz.commands.console import wide_console
 from lossfuzz.comparison import compare
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.cliffs import ONE_LOSES, ZERO_LOSES, CellCliffs, Cliff, Edge
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BINARY16, BINARY32
-from lossfuzz.harness.memory import Footprint
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.harness.route import Route
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import ONE_LOSES, ZERO_LOSES, CellCliffs, Cliff, Edge
+from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.summary import Summary
+from lossfuzz.harness.running.memory import Footprint
 from lossfuzz.reports import terminal
 from lossfuzz.reports.grid import Column, Line, show
 from lossfuzz.reports.memory import CellCost

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.findings import Finding, RowBatch
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.findings import Finding, RowBatch
 from lossfuzz.reports.literals import is_packed, listed
 
 NAMES = {"base64": base64, "zlib": zlib, "numpy": np, "float": float, "range": range}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lossfuzz.comparison import compare
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.plan import Plan
 from lossfuzz.reports import comparison as comparison_tables

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from lossfuzz.comparison import compare
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
+from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.route import Route
+from lossfuzz.harness.results.run import CellResult
 from lossfuzz.memory import costs
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, html_comparison

@@ -10,11 +10,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from lossfuzz.harness.findings import KINDS, Finding
-from lossfuzz.harness.formats import BINARY16, BINARY32
-from lossfuzz.harness.histogram import Histogram, Octaves
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.stability import EDGES
+from lossfuzz.harness.results.findings import KINDS, Finding
+from lossfuzz.harness.results.histogram import Histogram, Octaves
+from lossfuzz.harness.results.stability import EDGES
 from lossfuzz.plan import Plan
 from lossfuzz.reports import parquet
 from lossfuzz.running import run

@@ -9,15 +9,15 @@ import pytest
 
 from lossfuzz.cli import main
 from lossfuzz.cliffs import find_cliffs
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.cliffs import LOSING, CellCliffs
-from lossfuzz.harness.execution import CellRunner, UnavailableError
-from lossfuzz.harness.findings import DEFECT
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.table import LOSSES
+from lossfuzz.harness.measuring.thresholds import cliffs_of
+from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import PATHS, paths_matching
-from lossfuzz.harness.results import CellResult, RunResult, cells_to_walk
-from lossfuzz.harness.thresholds import cliffs_of
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.cliffs import LOSING, CellCliffs
+from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.run import CellResult, RunResult, cells_to_walk
+from lossfuzz.harness.running.execution import CellRunner, UnavailableError
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
 from lossfuzz.reports import advice, tables, versions

@@ -13,11 +13,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from lossfuzz.harness.findings import DEFECT, KINDS
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import CellResult
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.results.findings import DEFECT, KINDS
+from lossfuzz.harness.results.run import CellResult
+from lossfuzz.harness.results.summary import Summary
 from lossfuzz.memory import costs
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables, terminal

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from lossfuzz.commands.replay import batch_shown, refreshed
-from lossfuzz.harness import findings as kinds
-from lossfuzz.harness.decimals import proved
-from lossfuzz.harness.formats import BINARY16, BINARY32
+from lossfuzz.harness.numbers.decimals import proved
+from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.own import own_path_named
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import CellResult
+from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results.run import CellResult
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
 from lossfuzz.replaying import STANDS, Replayed, replay

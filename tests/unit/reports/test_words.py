@@ -3,14 +3,14 @@
 import pytest
 
 from lossfuzz.cli import main
-from lossfuzz.harness.cells import Cell
-from lossfuzz.harness.findings import GRADIENT_COLLAPSE
-from lossfuzz.harness.formats import BINARY32
 from lossfuzz.harness.losses.table import LOSSES
+from lossfuzz.harness.numbers.formats import BINARY32
+from lossfuzz.harness.paths.cells import Cell
+from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.results import CellResult, RunResult
-from lossfuzz.harness.route import Route
-from lossfuzz.harness.summary import Summary
+from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.summary import Summary
 from lossfuzz.plan import Plan
 from lossfuzz.reports import advice, html, markdown, tables
 from lossfuzz.reports.headline import headline

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 
-from lossfuzz.harness.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.reference.judge import reference_of
+from lossfuzz.harness.exact.judge import reference_of
+from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAINING_FORMATS
 from lossfuzz.strategies.cases import cases, labels, logits
 from lossfuzz.strategies.families import FAMILIES
 

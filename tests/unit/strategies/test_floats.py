@@ -5,7 +5,7 @@ import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-from lossfuzz.harness.formats import BFLOAT16, FORMATS, round_to_format
+from lossfuzz.harness.numbers.formats import BFLOAT16, FORMATS, round_to_format
 from lossfuzz.strategies.floats import floats
 
 formats = st.sampled_from(FORMATS)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, target
 from hypothesis import strategies as st
 
-from lossfuzz.harness.formats import BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.prepared import prepare
+from lossfuzz.harness.measuring.prepared import prepare
+from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
 from lossfuzz.strategies.cases import recipes
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.mutations import mutated

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lossfuzz.harness.formats import (
+from lossfuzz.harness.numbers.formats import (
     BFLOAT16,
     BINARY16,
     BINARY32,

@@ -1,0 +1,1 @@
+"""How a user's own loss is called, and what it takes."""

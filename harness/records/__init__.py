@@ -1,0 +1,1 @@
+"""What every record is written and read by."""

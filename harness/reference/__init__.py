@@ -1,1 +1,0 @@
-"""Exact values: a certified float64 kernel, its mpmath judge, and Arb as the second referee."""

@@ -1,0 +1,1 @@
+"""Running cells, here or in another interpreter."""

@@ -1,1 +1,0 @@
-"""Where a path runs when not in this process: other interpreters with other TensorFlows."""

@@ -1,0 +1,1 @@
+"""Users' code: one door to call it by, and our own state kept meanwhile."""
