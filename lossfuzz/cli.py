@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from lossfuzz.harness.records.printable import one_line
 from lossfuzz.streams import guarded_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lossfuzz.streams import GuardedStream
 
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
     listing = commands.add_parser("paths", help="list the loss paths and the cells they make")
-    listing.set_defaults(command=_paths)
+    listing.set_defaults(command=_command("paths"))
     referee = commands.add_parser(
         "referee",
         help="compare the exact references with Arb, row by row, for every loss on all families",
@@ -151,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     referee.add_argument(
         "--without-arb", action="store_true", help="compare only the float64 kernel with mpmath"
     )
-    referee.set_defaults(command=_referee)
+    referee.set_defaults(command=_command("referee"))
     _add_memory(commands)
     _add_cliffs(commands)
     _add_campaigns(commands)
@@ -169,7 +170,7 @@ def _add_report(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "is running. Without options the report is printed, and written as report.html into the "
         "folder; with some, only what they name is written.",
     )
-    report.set_defaults(command=_report)
+    report.set_defaults(command=_command("report"))
     report.add_argument("folder", type=Path, metavar="DIR", help="of a run or campaign")
     report.add_argument("--html", type=Path, metavar="FILE", help="write the page")
     _add_markdown(report)
@@ -228,12 +229,12 @@ def _add_campaigns(commands: argparse._SubParsersAction[_OneLineParser]) -> None
     merge.add_argument(
         "--out", type=Path, default=Path("lossfuzz-report"), help="folder of the joint report"
     )
-    for parser, command in ((resume, _resume), (merge, _merge)):
+    for parser, command in ((resume, "campaign:resume"), (merge, "campaign:merge")):
         parser.add_argument("--quiet", action="store_true", help="print the verdict alone")
         parser.add_argument(
             "--strict", action="store_true", help="exit with 1 if any cell has a defect"
         )
-        parser.set_defaults(command=command, fail_above=None)
+        parser.set_defaults(command=_command(command), fail_above=None)
 
 
 def _add_trust(parser: argparse.ArgumentParser, *, programs: bool = False) -> None:
@@ -261,7 +262,7 @@ def _add_compare(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "worse or no longer runs. The same seed and shapes compare exactly; others by tests that "
         "do not take noise for a regression.",
     )
-    compare.set_defaults(command=_compare)
+    compare.set_defaults(command=_command("compare"))
     for name, metavar in (("before", "A"), ("after", "B")):
         compare.add_argument(
             name, type=Path, metavar=metavar, help="a campaign's folder, or a results.json"
@@ -288,7 +289,7 @@ def _add_replay(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "it is gone or changed to another kind, 2 if it cannot be run here, 3 if its exact values "
         "are not those that are computed now.",
     )
-    replay.set_defaults(command=_replay)
+    replay.set_defaults(command=_command("replay"))
     replay.add_argument(
         "finding",
         metavar="FINDING",
@@ -328,7 +329,7 @@ def _add_memory(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         description="Peak bytes above the inputs as multiples of the logits' size, and time as a "
         "multiple of the fused kernel's in the same run.",
     )
-    memory.set_defaults(command=_memory)
+    memory.set_defaults(command=_command("memory"))
     _add_cells(memory)
     memory.add_argument(
         "--shape", default="64x512x1000", help="of the logits, classes last (64x512x1000)"
@@ -344,7 +345,7 @@ def _add_cliffs(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         "the gradient vanishes or loses the label, or the loss stops growing, collapses or is "
         "not finite; for a label that loses by the margin and one that wins by it.",
     )
-    cliffs.set_defaults(command=_cliffs)
+    cliffs.set_defaults(command=_command("cliffs"))
     _add_cells(cliffs)
     cliffs.add_argument(
         "--classes",
@@ -373,7 +374,7 @@ def _add_run(commands: argparse._SubParsersAction[_OneLineParser]) -> None:
         description="Run every chosen cell (path, format, mode, device) on the same batches, "
         "measure loss and gradient against exact values, and write a report.",
     )
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_command("run"))
     chosen = run.add_argument_group("what to run (each may be repeated, or be a comma list)")
     for option, metavar, text in (
         ("--losses", "PATTERN", _LOSSES),
@@ -469,61 +470,16 @@ def _version() -> str:
     return __version__
 
 
-def _run(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.run import run_command
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function that carries out a command, imported when it is called.
 
-    return run_command(options)
+    Args:
+        name: of the module in `commands`, and of the command where a module has several.
+    """
+    module, _, command = name.partition(":")
 
+    def carried_out(options: argparse.Namespace) -> int:
+        found = importlib.import_module(f"lossfuzz.commands.{module}")
+        return int(getattr(found, f"{command or module}_command")(options))
 
-def _resume(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.campaign import resume_command
-
-    return resume_command(options)
-
-
-def _merge(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.campaign import merge_command
-
-    return merge_command(options)
-
-
-def _paths(_: argparse.Namespace) -> int:
-    from lossfuzz.commands.paths import paths_command
-
-    return paths_command()
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.compare import compare_command
-
-    return compare_command(options)
-
-
-def _report(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.report import report_command
-
-    return report_command(options)
-
-
-def _replay(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.replay import replay_command
-
-    return replay_command(options)
-
-
-def _memory(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.memory import memory_command
-
-    return memory_command(options)
-
-
-def _cliffs(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.cliffs import cliffs_command
-
-    return cliffs_command(options)
-
-
-def _referee(options: argparse.Namespace) -> int:
-    from lossfuzz.commands.referee import referee_command
-
-    return referee_command(options)
+    return carried_out

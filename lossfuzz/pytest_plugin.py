@@ -5,13 +5,13 @@ Loads the standard library and pytest alone until a test checks a loss.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lossfuzz.baseline import StoredCheck, read_stored, the_same, written
+from lossfuzz.errors import UsageError
 from lossfuzz.harness.records.printable import printable
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.pytest_ledger import CheckRecord, Ledger, as_text
@@ -186,10 +186,12 @@ class _Checks:
             self._saved = f"not all tests ran: {path} is not written"
         else:
             self._saved = f"saved: {path}"
+            from lossfuzz.commands.files import write_text  # which loads the store
+
             try:
-                _write(path, written(checks))
-            except OSError as error:
-                self._saved = f"cannot write {path}: {error.strerror}"
+                write_text(path, written(checks).removesuffix("\n"))
+            except UsageError as error:
+                self._saved = str(error)
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -234,21 +236,3 @@ def _load_profile(config: pytest.Config, name: str) -> None:
         load(name)
     except ValueError as error:
         raise pytest.UsageError(f"--lossfuzz-profile: {error}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file at once or not at all; a device or pipe of that name is written to.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        path.write_text(text, encoding="utf-8")
-        return
-    unfinished = path.with_name(f".lossfuzz-{secrets.token_hex(8)}")
-    try:
-        with unfinished.open("x", encoding="utf-8") as file:
-            file.write(text)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.losses.spec import LossSpec
 from lossfuzz.harness.losses.unloaded import is_name_of_formula, unloaded_loss
 from lossfuzz.harness.records.spelling import unknown
+from lossfuzz.harness.users.importing import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -196,13 +196,7 @@ def _formula_named(name: str, *, load: bool) -> LossSpec | None:
         return unloaded_loss(name)
     if not is_name_of_formula(name):
         return None  # with a reduction, perhaps
-    module, _, attribute = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"unknown loss {name!r}: {error}") from None
+    found = imported(name)
     if isinstance(found, LossSpec):
         if found.derived is None or found.reduction is not None or found.name == name:
             return found

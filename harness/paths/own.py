@@ -6,22 +6,18 @@ no other process could import, such as a function inside a test, is known in thi
 
 from __future__ import annotations
 
-import importlib
 import keyword
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.paths.own_call import LossError, checked_call
 from lossfuzz.harness.paths.path import AS, LossPath
 from lossfuzz.harness.paths.signature import signature_of
 from lossfuzz.harness.records.printable import printable
+from lossfuzz.harness.users.importing import imported
 from lossfuzz.harness.users.names import Names
-from lossfuzz.harness.users.settings import keep_settings
-from lossfuzz.harness.users.time_limit import limited_by_default
-from lossfuzz.harness.users.user_code import UserCode, UserCodeError, kind_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,33 +116,16 @@ def own_path_named(name: str) -> LossPath | None:
     written, separator, against = name.partition(AS)
     if not separator or ":" not in written:
         return None
-    return own_path(imported(written), loss_named(against, load=True), name=written)
+    return own_path(loss_imported(written), loss_named(against, load=True), name=written)
 
 
-def imported(name: str) -> Loss:
+def loss_imported(name: str) -> Loss:
     """The callable that ``package.module:function`` names.
 
     Raises:
         ValueError: there is none; the message says what is missing.
     """
-    module, separator, attributes = name.partition(":")
-    if not separator or not module or not attributes:
-        raise ValueError(f"expected package.module:function, got {name!r}")
-    load_quietly()  # most such modules import TensorFlow, whose logs are in the way
-    door = UserCode(module)
-    try:
-        with limited_by_default(), door:
-            found: Any = importlib.import_module(module)
-            for attribute in attributes.split("."):
-                found = getattr(found, attribute)
-    except UserCodeError as error:
-        raise ValueError(f"cannot import {name!r}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - whatever a user's module raises when imported
-        raise ValueError(
-            f"cannot import {name!r}: {kind_of(error)}: {line_of(error)} (is its folder on "
-            "PYTHONPATH?)"
-        ) from None
-    keep_settings(module, door.changed)
+    found = imported(name)
     if not callable(found):
         raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
             f"{name!r} is a {type(found).__name__}, expected a callable"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.documented import clipped_mean
 from lossfuzz.harness.paths import compat_v1, keras_api, tf_nn
 from lossfuzz.harness.paths.models import model_paths
@@ -15,6 +13,7 @@ from lossfuzz.harness.paths.own import known_path, own_path_named
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.unloaded import unloaded_path
 from lossfuzz.harness.records.spelling import unknown
+from lossfuzz.harness.users.importing import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,12 +86,7 @@ def _imported(name: str) -> LossPath | None:
     own = own_path_named(name)
     if own is not None or ":" not in name:
         return own
-    module, _, attribute = name.partition(":")
-    load_quietly()
-    try:
-        path = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"unknown path {name!r}: {error}") from None
+    path = imported(name)
     if not isinstance(path, LossPath):
         raise ValueError(  # noqa: TRY004 - the name is what is wrong, not its type
             f"{name!r} is a {type(path).__name__}, expected a LossPath"

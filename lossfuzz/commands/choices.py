@@ -9,7 +9,7 @@ from lossfuzz.errors import UsageError
 from lossfuzz.harness.backend import load_quietly
 from lossfuzz.harness.losses.table import losses_matching
 from lossfuzz.harness.numbers.formats import BINARY32, training_format
-from lossfuzz.harness.paths.own import imported, own_path
+from lossfuzz.harness.paths.own import loss_imported, own_path
 from lossfuzz.harness.paths.table import PATHS, paths_matching
 from lossfuzz.harness.records.modes import MODES, mode_named
 from lossfuzz.mathematics import spec_of
@@ -156,7 +156,7 @@ def own_paths(options: argparse.Namespace) -> list[LossPath]:
     said = getattr(options, "bounds", None)
     bounds = None if said is None else bounds_of(said)
     try:
-        return [own_path(imported(name), against, name=name, bounds=bounds) for name in names]
+        return [own_path(loss_imported(name), against, name=name, bounds=bounds) for name in names]
     except TypeError as error:
         raise ValueError(str(error)) from None
 

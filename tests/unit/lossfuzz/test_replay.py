@@ -13,7 +13,7 @@ from lossfuzz.baseline import StoredCheck, written
 from lossfuzz.campaign.store import FILE, Store
 from lossfuzz.cli import main
 from lossfuzz.harness.numbers.formats import BINARY32
-from lossfuzz.harness.paths.own import imported, own_path_named
+from lossfuzz.harness.paths.own import loss_imported, own_path_named
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.results import findings as kinds
 from lossfuzz.harness.results.findings import Finding
@@ -178,7 +178,7 @@ def test_the_findings_of_checks_are_named_by_the_file_that_keeps_them(folder, tm
     for name in ("naive", "picky"):
         with pytest.raises((lossfuzz.LossDefect, lossfuzz.LossRefusal)) as caught:
             lossfuzz.check(
-                imported(f"mine_replayed:{name}"),
+                loss_imported(f"mine_replayed:{name}"),
                 "softmax-cross-entropy",
                 formats=["float32"],
                 modes=["eager"],
