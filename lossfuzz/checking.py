@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from dataclasses import replace
@@ -22,7 +21,6 @@ from lossfuzz.arguments import (
     time_limit_of,
 )
 from lossfuzz.audit import audit_findings
-from lossfuzz.confirming import made_small
 from lossfuzz.fitting import Fitted, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.losses.targets import BY_CLASS
@@ -34,13 +32,12 @@ from lossfuzz.harness.running.trial import NOT_DETERMINISTIC
 from lossfuzz.harness.users.guarded import USUAL_ERRORS
 from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.mathematics import spec_of
-from lossfuzz.measuring import Measuring
 from lossfuzz.observers import OBSERVERS
 from lossfuzz.plan import Plan
 from lossfuzz.reports import assertion
 from lossfuzz.reports.notes import not_judged, not_reached, notes
 from lossfuzz.rounds import rounds_of
-from lossfuzz.search import Searches
+from lossfuzz.session import Session
 from lossfuzz.strategies.bounds import checked_bounds
 from lossfuzz.strategies.families import FAMILIES
 
@@ -49,8 +46,6 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.numbers.formats import FloatFormat
-    from lossfuzz.harness.running.execution import Runner
-    from lossfuzz.strategies.recipes import Recipe
 
 SMALL_BATCHES: tuple[tuple[int, ...], ...] = ((1, 3), (3, 5), (7, 3))
 """Batches that no vector register is filled with: kernels end them by their scalar code alone."""
@@ -220,10 +215,10 @@ def check(
         budget_from = time.perf_counter()
         fit = fitted(plan, chosen=shapes is not None, device=plan.devices[0])
         session = _Check(fit, stop_early=stop_early)
-        session.start_budget(budget_from)
+        session.start_budget(_MEASURING, budget_from)
         session.measuring.spend("start", started)
         if not fit.refusal:
-            session.measure()
+            session.measure(rounds_of(session.plan))
         result = session.result({"versions": versions(), "devices": devices(tf)})
         for observe in OBSERVERS:
             observe(result, time.perf_counter() - started)
@@ -255,57 +250,32 @@ def _raise_for(result: RunResult, session: _Check, seed: int) -> None:
         warnings.warn(told, NotReachedWarning, stacklevel=3)
 
 
-class _Check:
+class _Check(Session):
     """The state of one check."""
 
     def __init__(self, fit: Fitted, *, stop_early: bool) -> None:
-        self.plan, self.stop_early, self.told = fit.plan, stop_early, fit.notes
-        self.cells = [CellResult(cell) for cell in self.plan.cells()]
-        self.measuring = Measuring(shapes=self.plan.shapes)
-        self.deadline = math.inf
+        super().__init__(fit.plan)
+        self.stop_early, self.told = stop_early, fit.notes
         for one in self.cells:
             if one.cell == fit.refused:
                 one.unavailable = fit.refusal
 
-    def start_budget(self, started: float) -> None:
-        """Share the budget in seconds, if that is one, from a time of `time.perf_counter` on."""
-        if self.plan.seconds is not None:
-            self.deadline = started + self.plan.seconds
-            self.measuring.deadline = started + _MEASURING * self.plan.seconds
+    def is_over(self) -> bool:
+        """Whether the budget is spent, or the loss took too long."""
+        return self.measuring.is_over() or bool(self.measuring.overdue)
 
-    def measure(self) -> None:
-        """Run rounds, a batch of every format each, until a defect or the end of the budget."""
-        searches = Searches(self.plan, self.cells)
-        for one in rounds_of(self.plan):
-            if self.measuring.is_over() or self.measuring.overdue:
-                return
-            cells = [cell for cell in self.cells if cell.cell.mode in one.modes]
-            self.measuring.find_routes(cells)
-            nothing_runs = all(cell.unavailable is not None for cell in self.cells)
-            if nothing_runs or self.is_random() or self.measuring.overdue:
-                return
-            if one.number is None:
-                for recipe in one.recipes:
-                    self.measuring.measure_batch(recipe, cells)
-            else:
-                self._measure_and_search(one.number, one.recipes, searches)
-            if self.stop_early and self._defects():
-                return
+    def is_hopeless(self) -> bool:
+        """Whether nothing can be run, or what can be is random."""
+        nothing_runs = all(cell.unavailable is not None for cell in self.cells)
+        return nothing_runs or self.is_random() or bool(self.measuring.overdue)
+
+    def has_enough(self) -> bool:
+        """Whether there is a defect, which may end the check."""
+        return self.stop_early and bool(self._defects())
 
     def is_random(self) -> bool:
         """Whether a cell did not return the same twice, so that no result of the loss tells."""
         return any(NOT_DETERMINISTIC in (one.unavailable or "") for one in self.cells)
-
-    def _measure_and_search(
-        self, number: int, recipes: tuple[Recipe, ...], searches: Searches
-    ) -> None:
-        searches.start(number)
-        for recipe in recipes:
-            self.measuring.measure_batch(recipe, self.cells, learn=searches.learn)
-            for mutant, cells in searches.mutants(recipe.format, number):
-                if self.measuring.is_over() or self.measuring.overdue:
-                    return
-                self.measuring.measure_batch(mutant, cells, learn=searches.learn, counted=False)
 
     def _defects(self) -> list[Finding]:
         return [one for cell in self.cells for one in cell.findings.values() if one.tier == DEFECT]
@@ -313,15 +283,12 @@ class _Check:
     def result(self, environment: dict[str, Any]) -> RunResult:
         """What was found, its worst defect made small; audited."""
         worst = worst_findings(self.cells)
-        by_name = {one.cell.name: one for one in self.cells}
         if worst and worst[0].tier == DEFECT:
             finding = min((one for one in worst if one.tier == DEFECT), key=_telling)
-            runner = self.measuring.runner(by_name[finding.cell_name])
-            others = self._other_modes(by_name[finding.cell_name])
-            small = made_small(finding, runner, others=others, deadline=self.deadline)
+            small = self.small(finding, self.deadline)
             worst = [small, *(one for one in worst if one is not finding)]
         else:
-            self._ask_policies()
+            self.ask_policies()
         audit_findings([*worst, *self._defects()], deadline=self.deadline)
         families = {family for _, family in self.measuring.without_value}
         return RunResult(
@@ -334,23 +301,6 @@ class _Check:
             seconds=self.measuring.seconds,
             notes=(*self.told, *notes(self.cells, families)),
         )
-
-    def _other_modes(self, result: CellResult) -> dict[str, Runner]:
-        """Mode to runner of the same path and format, where it ran."""
-        return {
-            one.cell.mode: self.measuring.runner(one)
-            for one in self.cells
-            if one is not result
-            and replace(one.cell, mode=result.cell.mode) == result.cell
-            and one.summary.rows
-        }
-
-    def _ask_policies(self) -> None:
-        """Record what the cells do with logits that have no exact value."""
-        shape = self.plan.shapes[0]
-        for one in self.cells:
-            if one.summary.rows and not self.measuring.is_over() and self.plan.bounds is None:
-                self.measuring.ask_policy(one, shape)
 
 
 def _telling(finding: Finding) -> int:

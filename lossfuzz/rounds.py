@@ -57,8 +57,12 @@ def rounds_of(plan: Plan) -> Iterator[Round]:
                 if asked:
                     yield from _sweep(plan, shape, asked)
     usual = tuple(shape for shape in plan.shapes if shape[-1] <= _HUGE) or plan.shapes
-    planned = replace(plan, shapes=usual)
-    for number, recipes in enumerate(_side_by_side(planned, plan.formats)):
+    yield from planned_rounds(replace(plan, shapes=usual))
+
+
+def planned_rounds(plan: Plan) -> Iterator[Round]:
+    """The plan's own recipes alone, in all modes side by side."""
+    for number, recipes in enumerate(_side_by_side(plan, plan.formats)):
         yield Round(modes=plan.modes, recipes=recipes, number=number)
 
 

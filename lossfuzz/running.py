@@ -12,24 +12,19 @@ import numpy as np
 
 from lossfuzz.audit import audit_findings
 from lossfuzz.cliffs import find_cliffs
-from lossfuzz.confirming import made_small
 from lossfuzz.fitting import RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
-from lossfuzz.harness.results import findings as kinds
 from lossfuzz.harness.results.causes import causes_of, finding_key, findings_to_shrink
-from lossfuzz.harness.results.run import CellResult, RunResult, cells_to_walk, worst_findings
+from lossfuzz.harness.results.run import RunResult, cells_to_walk, worst_findings
 from lossfuzz.harness.users.guarded import USUAL_ERRORS
 from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
-from lossfuzz.measuring import Measuring
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
-from lossfuzz.search import Searches
+from lossfuzz.rounds import planned_rounds
+from lossfuzz.session import Session
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lossfuzz.harness.results.findings import Finding
-    from lossfuzz.harness.running.execution import Runner
     from lossfuzz.plan import Plan
     from lossfuzz.strategies.recipes import Recipe
 
@@ -99,27 +94,28 @@ def run(
         return campaign.result(interrupted=interrupted)
 
 
-class _Run:
+class _Run(Session):
     """The state of one run."""
 
     def __init__(
         self, plan: Plan, progress: Progress, keep: Keep, told: tuple[str, ...] = ()
     ) -> None:
-        self.plan = plan
-        self.results = [CellResult(cell) for cell in plan.cells()]
-        self.measuring = Measuring(shapes=plan.shapes)
-        self.small: dict[str, Finding] = {}
+        super().__init__(plan)
+        self._small: dict[str, Finding] = {}
         self._progress, self._keep, self._told = progress, keep, told
         self._next_keep = time.perf_counter() + _FIRST_KEEP_SECONDS
-        self._shrinking_ends = self._deadline = math.inf
+        self._shrinking_ends = math.inf
         self._batches, self._total = 0, plan.batches() or 0
 
     def carry_out(self) -> bool:
         """Measure, and follow up what that shows; returns whether Ctrl-C ended it early."""
         try:
-            self.start_budget()
-            self.measuring.find_routes(self.results)
-            self.measure_all()
+            started = time.perf_counter()
+            self.start_budget(MEASURING_SHARE, started)
+            if self.plan.seconds is not None:
+                self._shrinking_ends = started + SHRINKING_ENDS * self.plan.seconds
+            self.measuring.find_routes(self.cells)
+            self.measure(planned_rounds(self.plan))
             self.ask_policies()
             self.shrink_findings()
             self.find_cliffs()
@@ -132,22 +128,14 @@ class _Run:
         """Hand over what there is, since the process ends."""
         self._keep(self.result(interrupted=True))
 
-    def start_budget(self) -> None:
-        """Share the budget in seconds, if that is one: for measuring, shrinking and cliffs."""
-        if self.plan.seconds is not None:
-            now, seconds = time.perf_counter(), self.plan.seconds
-            self.measuring.deadline = now + MEASURING_SHARE * seconds
-            self._shrinking_ends = now + SHRINKING_ENDS * seconds
-            self._deadline = now + seconds
-
     def result(self, *, interrupted: bool) -> RunResult:
         """What was measured so far."""
         return RunResult(
             plan=self.plan.to_json(),
             environment={"versions": versions(), "devices": devices(start_tensorflow())},
-            cells=self.results,
+            cells=self.cells,
             worst=self.worst(),
-            causes=causes_of(self.results, self.small),
+            causes=causes_of(self.cells, self._small),
             notes=self._told,
             interrupted=interrupted,
             reference_rows=self.measuring.reference_rows,
@@ -174,81 +162,44 @@ class _Run:
             self._next_keep = now + max(KEEP_SECONDS, (now - started) / _MOST_KEEPING)
             self.measuring.spend("keep", started)
 
-    def measure_all(self) -> None:
-        """Run batches in rounds over the formats, until the budget is spent."""
-        searches = Searches(self.plan, self.results)
-        for done, (number, recipe) in enumerate(self._recipes()):
-            if self.measuring.is_over():
-                break
-            self._go_on(f"{recipe.format} {recipe.family}")
-            if done % len(self.plan.formats) == 0:
-                searches.start(number)
-            self.measuring.measure_batch(recipe, self.results, learn=searches.learn)
-            for mutant, results in searches.mutants(recipe.format, number):
-                self.measuring.measure_batch(mutant, results, learn=searches.learn, counted=False)
-                if self.measuring.is_over():
-                    break
-            self._batches = done + 1
+    def begin(self, recipe: Recipe) -> None:
+        """Tell what comes next."""
+        self._go_on(f"{recipe.format} {recipe.family}")
 
-    def _recipes(self) -> Iterator[tuple[int, Recipe]]:
-        """The plan's recipes with their numbers within each format."""
-        streams = zip(*(self.plan.recipes(fmt) for fmt in self.plan.formats), strict=True)
-        for number, recipes in enumerate(streams):
-            for recipe in recipes:
-                yield number, recipe
+    def end(self) -> None:
+        """Count the batch."""
+        self._batches += 1
 
     def worst(self) -> list[Finding]:
         """The worst finding of each kind, made small where that was done."""
-        worst = worst_findings(self.results)
-        return [self.small.get(finding_key(finding), finding) for finding in worst]
-
-    def ask_policies(self) -> None:
-        """Record what every cell does with logits that have no exact value."""
-        if self.plan.bounds is None:
-            for result in self.results:
-                if result.summary.rows and not self.measuring.is_over():
-                    self.measuring.ask_policy(result, self.plan.shapes[0])
+        worst = worst_findings(self.cells)
+        return [self._small.get(finding_key(finding), finding) for finding in worst]
 
     def shrink_findings(self) -> None:
         """Make the worst finding of each kind small, and one of each cause."""
         started = time.perf_counter()
-        by_name = {result.cell.name: result for result in self.results}
-        for finding in findings_to_shrink(self.results, worst_findings(self.results)):
+        for finding in findings_to_shrink(self.cells, worst_findings(self.cells)):
             self._go_on("shrinking findings")
             if time.perf_counter() > self._shrinking_ends:
                 break
-            result = by_name[finding.cell_name]
-            others = self._other_modes(result) if finding.kind == kinds.MODE_DISAGREEMENT else {}
-            runner = self.measuring.runner(result)
-            small = made_small(finding, runner, others=others, deadline=self._shrinking_ends)
-            self.small[finding_key(finding)] = small
+            self._small[finding_key(finding)] = self.small(finding, self._shrinking_ends)
         self.measuring.spend("shrink", started)
 
     def find_cliffs(self) -> None:
         """Find the exact margins at which cells with such defects break."""
         started = time.perf_counter()
-        for result in cells_to_walk(self.results):
+        for result in cells_to_walk(self.cells):
             self._go_on("walking to cliffs")
-            if time.perf_counter() > self._deadline:
+            if time.perf_counter() > self.deadline:
                 break
             find_cliffs(result, self.measuring.runner(result))
         self.measuring.spend("cliffs", started)
-
-    def _other_modes(self, result: CellResult) -> dict[str, Runner]:
-        """Mode to runner of the same path, where it runs."""
-        return {
-            one.cell.mode: self.measuring.runner(one)
-            for one in self.results
-            if replace(one.cell, mode=result.cell.mode) == result.cell
-            and one is not result
-            and one.unavailable is None
-        }
 
     def audit_findings(self) -> None:
         """Check the exact values of all findings that are kept."""
         started = time.perf_counter()
         self._go_on("auditing findings")
-        kept = [finding for result in self.results for finding in result.findings.values()]
-        audited = audit_findings([*self.small.values(), *kept], deadline=self._deadline)
+        kept = [finding for result in self.cells for finding in result.findings.values()]
+        audited = audit_findings([*self._small.values(), *kept], deadline=self.deadline)
         self.measuring.reference_rows["audited"] += audited
         self.measuring.spend("audit", started)

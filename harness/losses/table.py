@@ -207,4 +207,5 @@ def _formula_named(name: str, *, load: bool) -> LossSpec | None:
             f"{name!r} is a {type(found).__name__}, expected a formula: a function "
             "exact(x, logits, label), with @lossfuzz.formula above it or without"
         )
-    return formula(found, name=name)
+    spec: LossSpec = formula(found, name=name)
+    return spec
