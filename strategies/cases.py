@@ -216,10 +216,12 @@ a family drew stays the same, so that each can shrink by itself."""
 
 
 def _fewer(row: NDArray[Any], label: int, kept: int) -> NDArray[Any]:
-    """So many of a row's logits at most: the label's first, then the largest of the others."""
+    """So many of a row's logits at most: the label's first, then the outermost of the others."""
     others = np.delete(row, label)
-    largest = np.sort(np.argsort(-others.astype(np.float64), kind="stable")[: kept - 1])
-    return np.concatenate([row[label : label + 1], others[largest]])
+    falling = np.argsort(-others.astype(np.float64), kind="stable")
+    outermost = np.stack([falling, falling[::-1]], axis=1).reshape(-1)
+    chosen = list(dict.fromkeys(outermost.tolist()))[: kept - 1]
+    return np.concatenate([row[label : label + 1], others[sorted(chosen)]])
 
 
 def _plain(row: NDArray[Any], reach: float, digits: float, fmt: FloatFormat) -> NDArray[Any]:
