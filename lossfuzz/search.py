@@ -67,8 +67,7 @@ class Corpus:
                 if (name, kind, tier) not in self._kept and flagged.any():
                     news[name, kind, tier] = int(flagged.argmax())
         for measure in ("loss_mixed", "gradient_mixed"):
-            errors = getattr(measured, measure)
-            errors = np.where(measured.judged[: len(errors)], np.nan_to_num(errors, nan=0.0), 0.0)
+            errors = measured.row_errors(measure)
             row = int(errors.argmax())
             level = _level(float(errors[row]), measured.bound)
             if level > self._levels.get((name, measure), -math.inf):

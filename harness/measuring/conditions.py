@@ -74,6 +74,11 @@ class Conditions:
     per_ulp: Reals
     per_condition: Reals
 
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the loss is one number for the whole batch."""
+        return self.summed_rows > 0
+
 
 def conditions_of(
     logits: NDArray[Any],

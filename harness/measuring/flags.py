@@ -75,9 +75,8 @@ def flags_of(
         excused |= _out_of_range(loss, reference, conditions)
     collapsed = (loss.observed == 0) & (reference.loss > loss.format.smallest_subnormal / 2)
     low = loss_beyond & reference.judged & ~collapsed & (loss.observed < reference.loss)
-    of_rows = len(loss.observed) == len(low)  # a reduced loss has no second one to compare with
     saturated = np.zeros(len(low), np.bool_)
-    if of_rows:
+    if not conditions.is_reduced:  # which has no second one to compare with
         saturated = _saturated(loss, reference, np.flatnonzero(low), bound, gradient.format)
 
     beyond = (gradient.mixed > bound) & gradient.finite

@@ -30,6 +30,7 @@ class Measurement:
     """What one cell did on one batch.
 
     Attributes:
+        is_reduced: whether the loss is one number for the whole batch.
         judged: shape ``[rows]``; rows with an exact value, the only ones that count below.
         loss_ulp: shape ``[rows]``, in ulps of the loss's format; of a reduced loss ``[1]``, as
             are the next two.
@@ -46,6 +47,7 @@ class Measurement:
         excused: shape ``[rows]``; rows whose defects count as inaccuracies.
     """
 
+    is_reduced: bool
     judged: Flags
     loss_ulp: Reals
     loss_mixed: Reals
@@ -59,6 +61,27 @@ class Measurement:
     defects: dict[str, Flags]
     inaccuracies: dict[str, Flags]
     excused: Flags
+
+    @property
+    def judged_losses(self) -> Flags:
+        """Which losses count, in the shape of `loss_ulp`.
+
+        A reduced loss does if the first row is judged, as then all are.
+        """
+        return self.judged[:1] if self.is_reduced else self.judged
+
+    def judged_errors(self, measure: str) -> Reals:
+        """The errors that count of a measure, such as ``loss_ulp``."""
+        errors: Reals = getattr(self, measure)
+        return errors[self._counted(measure)]
+
+    def row_errors(self, measure: str) -> Reals:
+        """The errors of a measure, NaN and those that do not count as 0."""
+        errors: Reals = getattr(self, measure)
+        return np.where(self._counted(measure), np.nan_to_num(errors, nan=0.0), 0.0)
+
+    def _counted(self, measure: str) -> Flags:
+        return self.judged_losses if measure.startswith("loss") else self.judged
 
     def mixed_errors(self, kind: str) -> Reals:
         """Mixed errors of what a kind is about, shape ``[rows]``: loss, gradient or the worse."""
@@ -120,6 +143,7 @@ def measure(
             losses, gradient, reference, conditions, bound, users=users
         )
     measured = Measurement(
+        is_reduced=conditions.is_reduced,
         judged=reference.judged,
         loss_ulp=losses.ulp,
         loss_mixed=losses.mixed,
@@ -141,7 +165,7 @@ def excused(measurement: Measurement, rows: Flags) -> Measurement:
     """The same with what some rows show counted as inaccuracies; all rows, of a reduced loss."""
     if not rows.any():
         return measurement
-    if len(measurement.loss_ulp) != len(rows):
+    if measurement.is_reduced:
         rows = np.ones_like(rows)
     defects, inaccuracies = dict(measurement.defects), dict(measurement.inaccuracies)
     for kind, flagged in measurement.defects.items():

@@ -87,7 +87,7 @@ class StabilityMap:
         if not counted.any():
             return
         loss = measurement.loss_mixed
-        if len(loss) < len(margin):
+        if measurement.is_reduced:
             spread = np.zeros(len(margin))
             spread[np.argmax(np.where(counted, margin, -np.inf))] = loss[0]
             loss = spread

@@ -78,11 +78,10 @@ class Summary:
         """Count one batch, which is all of one family; empty if that is not known."""
         judged = measurement.judged
         loss_ulp = Histogram()
-        loss_ulp.add(measurement.loss_ulp[judged[: len(measurement.loss_ulp)]])
+        loss_ulp.add(measurement.judged_errors("loss_ulp"))
         largest = {}
         for name in _MEASURES:
-            values = getattr(measurement, name)
-            values = values[judged[: len(values)]]
+            values = measurement.judged_errors(name)
             if values.size:
                 largest[name] = float(values.max())
                 self.largest[name] = max(self.largest.get(name, 0.0), largest[name])
@@ -124,7 +123,7 @@ class Summary:
 
     def _add_rounding(self, measurement: Measurement, rounding: Rounding | None) -> None:
         errors = measurement.loss_ulp if rounding is None else rounding.loss_ulp
-        counted = measurement.judged[: len(errors)]
+        counted = measurement.judged_losses
         self.rounding_ulp.add(errors[counted])
         if rounding is None:
             return

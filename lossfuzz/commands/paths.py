@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 from rich.text import Text
 
@@ -11,8 +13,11 @@ from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
 from lossfuzz.harness.paths.table import PATHS
 from lossfuzz.harness.records.modes import MODES
 
+if TYPE_CHECKING:
+    import argparse
 
-def paths_command() -> int:
+
+def paths_command(_: argparse.Namespace) -> int:
     """``lossfuzz paths``: the losses, their paths, and how they make cells."""
     console = wide_console()
     for loss in LOSSES:

@@ -13,6 +13,7 @@ from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS, path_named
 from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import regions
 from lossfuzz.harness.results.causes import (
     MOST_SHRUNK,
     causes_of,
@@ -22,7 +23,7 @@ from lossfuzz.harness.results.causes import (
 )
 from lossfuzz.harness.results.findings import DEFECT, INACCURACY, Finding
 from lossfuzz.harness.results.regions import region_of
-from lossfuzz.harness.results.run import CellResult, regions
+from lossfuzz.harness.results.run import CellResult
 
 
 def finding(cell, logits, *, kind=kinds.SATURATION, tier=DEFECT, mixed=1e6, row=0):
