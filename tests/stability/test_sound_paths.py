@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, target
+from hypothesis import Phase, given, settings, target
 from hypothesis import strategies as st
 
 from lossfuzz.harness.losses.table import loss_named
@@ -94,7 +94,7 @@ def shows_nothing_on_drawn_rows(name, fmt, mode, examples):
     runner = CellRunner(Cell(path=path, format=fmt, mode=mode, device="CPU:0"))
     rows = cases([fmt], min_classes=CLASSES, max_classes=CLASSES)
 
-    @settings(max_examples=examples)
+    @settings(max_examples=examples, phases=[Phase.generate, Phase.target])  # a row is enough
     @given(st.lists(rows, min_size=ROWS, max_size=ROWS))
     def holds(drawn):
         logits, labels = batch_of(drawn)
