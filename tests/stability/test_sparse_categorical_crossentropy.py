@@ -44,7 +44,7 @@ def shown(flags):
 
 
 def known_route(path, fmt, mode):
-    """The route by the table that tests/unit/harness/test_routes.py checks."""
+    """The route by the table that tests/tensorflow/harness/running/test_routes.py checks."""
     way = path.name.split("/")[-1]
     if path.name == "tf.nn/naive":
         return LOG_OF_SOFTMAX
