@@ -13,7 +13,7 @@ from lossfuzz.harness.losses.targets import Targets
 from lossfuzz.harness.measuring.outcome import outcome_of
 from lossfuzz.harness.measuring.prepared import prepare, prepare_targets
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.plan import Plan
 from lossfuzz.running import run

@@ -10,7 +10,7 @@ from check import check_script, demand_agreement, run_script
 from search import WIDE
 
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results.findings import DEFECT, KINDS, MODE_DISAGREEMENT
+from lossfuzz.harness.results.kinds import DEFECT, KINDS, MODE_DISAGREEMENT
 from lossfuzz.reports.snippet import snippet
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entry import Entry, Quote
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 _KERAS_LOSSES = "keras/src/losses/losses.py"
 _KERAS_NN = "keras/src/backend/tensorflow/nn.py"

@@ -19,7 +19,7 @@ from lossfuzz.campaign.engine import module_paths, resident_bytes
 from lossfuzz.campaign.folders import search_like, search_path
 from lossfuzz.harness.backend import BackendError, start_tensorflow
 from lossfuzz.harness.records.exit_status import ending
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
 from lossfuzz.replaying import CHANGED, STANDS, Replayed, replay
 from lossfuzz.trust import load

@@ -26,8 +26,9 @@ from lossfuzz.harness.backend import device_named, devices, start_tensorflow, ve
 from lossfuzz.harness.losses.targets import BY_CLASS
 from lossfuzz.harness.paths.own import own_path
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results.findings import DEFECT, KINDS, TIMEOUT, Finding
-from lossfuzz.harness.results.run import CellResult, RunResult, worst_findings
+from lossfuzz.harness.results.kinds import DEFECT, KINDS, TIMEOUT
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.selection import worst_findings
 from lossfuzz.harness.running.trial import NOT_DETERMINISTIC
 from lossfuzz.harness.users.guarded import USUAL_ERRORS
 from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.numbers.formats import FloatFormat
+    from lossfuzz.harness.results.findings import Finding
 
 SMALL_BATCHES: tuple[tuple[int, ...], ...] = ((1, 3), (3, 5), (7, 3))
 """Batches that no vector register is filled with: kernels end them by their scalar code alone."""

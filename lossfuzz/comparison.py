@@ -24,20 +24,16 @@ nothing changed, that is the chance of a false alarm for the whole comparison.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lossfuzz.harness.records.fields import shapes_of
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY
-from lossfuzz.harness.results.histogram import INFINITE_BIN, upper_edge
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 from lossfuzz.reports import comparison as report
 from lossfuzz.reports.comparison import CellComparison, Change, Comparison
-from lossfuzz.strategies.recipes import planned_batches
+from lossfuzz.samples import independent_samples, joined_plans
+from lossfuzz.significance import NEGLIGIBLE, excess_chance, false_discovery_limit, larger_chance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,19 +44,10 @@ if TYPE_CHECKING:
 
     Pair = tuple[float, float]
 
-CORRELATION = 0.6
-"""Of the rows of one batch, within its family; a cautious figure."""
 
 SMALLEST_RATIO = 1.1
 """A share or quantile that moves by less is not called worse or better."""
 
-_SHIFT = 5
-"""Bins that errors are made larger by before a test: ``2**(5/32)`` is 1.11."""
-
-_NEGLIGIBLE = 0.5
-"""Ulp that rounding alone may leave, so that no error up to it is too large."""
-
-_FIRST_BIN = next(index for index in range(INFINITE_BIN) if upper_edge(index) >= _NEGLIGIBLE)
 _QUANTILES = (0.5, 0.9, 0.99)
 _ENDINGS = (kinds.CRASH, kinds.TIMEOUT)
 _NEWER = ("families", "stability")
@@ -102,7 +89,9 @@ def compare(before: RunResult, after: RunResult, *, level: float) -> Comparison:
                 cell = _on_same_rows(cell, *pair)
             else:
                 plans = before.plan, after.plan
-                sizes = [_samples(plan, one) for plan, one in zip(plans, pair, strict=True)]
+                sizes = [
+                    independent_samples(plan, one) for plan, one in zip(plans, pair, strict=True)
+                ]
                 found = _differences(*pair, (sizes[0], sizes[1]), same_plan=same_plan)
                 differences = list(found)
                 fewest = min([fewest, *(size[0] for size in sizes if size[0])])
@@ -159,47 +148,17 @@ def _reason(result: CellResult | None) -> str | None:
 def _same_rows(before: RunResult, after: RunResult) -> bool:
     """Whether two plans draw the same rows, format by format."""
     keys = [
-        [(one["families"], one["shapes"], one["seed"]) for one in _plans(run.plan)]
+        [(one["families"], one["shapes"], one["seed"]) for one in joined_plans(run.plan)]
         for run in (before, after)
     ]
-    timed = any(one["rows"] is None for run in (before, after) for one in _plans(run.plan))
+    timed = any(one["rows"] is None for run in (before, after) for one in joined_plans(run.plan))
     return keys[0] == keys[1] and not (timed or before.interrupted or after.interrupted)
-
-
-def _plans(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    joined: list[dict[str, Any]] = plan.get("joined", [plan])
-    return joined
 
 
 def _counted_alike(before: Summary, after: Summary) -> bool:
     """Whether a cell ran on as many rows, and as many of them are judged: refused ones all are."""
     refused = any(one.defects.get(kinds.REFUSAL) for one in (before, after))
     return before.rows == after.rows and (refused or before.judged == after.judged)
-
-
-def _samples(plan: dict[str, Any], summary: Summary) -> Pair:
-    """How many independent samples a cell's judged rows, and their components, count as."""
-    one = _plans(plan)[0]
-    reduced = summary.loss_ulp.total < summary.judged
-    correlation = 1.0 if reduced else CORRELATION
-    counts = _effective(tuple(one["families"]), shapes_of(one), summary.rows, correlation)
-    judged = summary.judged / summary.rows if summary.rows else 0.0
-    return counts[0] * judged, counts[1] * judged
-
-
-@functools.cache
-def _effective(
-    families: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], rows: int, correlation: float
-) -> Pair:
-    """The numbers for the batches that a plan makes, of rows and of their components."""
-    sizes = [
-        (math.prod(shape[:-1]), math.prod(shape))
-        for _, shape in planned_batches(families, shapes, rows)
-    ]
-    weights = np.array(sizes or [(1, 1)], np.float64)
-    inflation = correlation + (1 - correlation) / weights[:, :1]
-    found = weights.sum(0) ** 2 / (weights**2 * inflation).sum(0)
-    return float(found[0]), float(found[1])
 
 
 def _on_same_rows(cell: CellComparison, before: Summary, after: Summary) -> CellComparison:
@@ -233,7 +192,7 @@ def _alike(before: Summary, after: Summary) -> bool:
 def _direction(change: Change) -> str:
     if change.tier == INACCURACY:
         return report.CHANGED
-    smallest = 0.0 if change.tier else _NEGLIGIBLE
+    smallest = 0.0 if change.tier else NEGLIGIBLE
     sides = list(zip(change.before, change.after, strict=True))
     if any(new > smallest and _grew(old, new) for old, new in sides):
         return report.WORSE
@@ -369,66 +328,3 @@ def _decided(cell: CellComparison, found: Iterable[_Difference], limits: Pair) -
     if not changes:
         return cell
     return replace(cell, changes=tuple(changes), status=_status(changes))
-
-
-def excess_chance(few: int, first: int, many: int, second: int) -> float:
-    """Fisher's exact test: how likely the second sample shows so many or more of all that show.
-
-    Args:
-        few: how many of the first sample show it.
-        first: the first sample's size.
-        many: how many of the second sample show it.
-        second: the second sample's size.
-
-    Returns:
-        The chance; 1 where it is about a half or more.
-    """
-    shown, size = few + many, first + second
-    if many * size <= shown * second:
-        return 1.0
-    term = math.exp(_log_choose(second, many) + _log_choose(first, few) - _log_choose(size, shown))
-    chance = 0.0
-    for here in range(many, min(shown, second) + 1):
-        chance += term
-        if term <= 1e-17 * chance:
-            break
-        term *= (shown - here) * (second - here) / ((here + 1) * (first - shown + here + 1))
-    return min(1.0, chance)
-
-
-def _log_choose(size: int, part: int) -> float:
-    return math.lgamma(size + 1) - math.lgamma(part + 1) - math.lgamma(size - part + 1)
-
-
-def larger_chance(smaller: Histogram, first: float, larger: Histogram, second: float) -> float:
-    """Smirnov's test: how likely the second sample's errors are so much larger, if they are not.
-
-    Args:
-        smaller: the first sample's errors; they count a ninth larger than they are.
-        first: the first sample's size.
-        larger: the second sample's errors.
-        second: the second sample's size.
-    """
-    counts = smaller.counts.copy()
-    finite = counts[1:INFINITE_BIN]
-    top = int(finite[-_SHIFT:].sum())
-    finite[_SHIFT:] = finite[:-_SHIFT].copy()
-    finite[:_SHIFT] = 0
-    finite[-1] += top
-    below = np.cumsum(counts) / smaller.total - np.cumsum(larger.counts) / larger.total
-    distance = max(0.0, float(below[_FIRST_BIN:].max()))
-    size = 2 * first * second / (first + second) if first and second else 0.0
-    step = size * distance
-    return math.exp(
-        2 * math.lgamma(size + 1) - math.lgamma(size - step + 1) - math.lgamma(size + step + 1)
-    )
-
-
-def false_discovery_limit(chances: Sequence[float], level: float) -> float:
-    """Benjamini and Hochberg's largest chance that is still significant; -1 if none is."""
-    ordered = sorted(chances)
-    limit = -1.0
-    for rank, chance in enumerate(ordered, 1):
-        if chance <= level * rank / len(ordered):
-            limit = chance
-    return limit

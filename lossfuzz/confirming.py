@@ -18,10 +18,10 @@ from lossfuzz.executed import Ran, executed
 from lossfuzz.harness.measuring.outcome import outcome_of
 from lossfuzz.harness.paths.own import leave_unquoted
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.running.execution import Observed, UnavailableError
 from lossfuzz.reports.loss_source import loss_source
-from lossfuzz.reports.snippet import is_long
+from lossfuzz.reports.snippet_inputs import is_long
 from lossfuzz.shrinking import shrunk
 from lossfuzz.shrinking.company import CALLS, whole_batch, with_company
 from lossfuzz.shrinking.probe import Probe, batch_rows

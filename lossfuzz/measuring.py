@@ -16,8 +16,8 @@ from lossfuzz.harness.measuring.outcome import Outcome, outcome_of, refusal_of
 from lossfuzz.harness.measuring.policy import has_policy, may_not_end, policy_of
 from lossfuzz.harness.measuring.prepared import Prepared, prepare
 from lossfuzz.harness.measuring.upstream import upstream_finding
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.results.run import NOT_REACHED
 from lossfuzz.harness.running.execution import (
     CellRunner,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lossfuzz.baseline import stored_cell_name
 from lossfuzz.comparison import SMALLEST_RATIO, compare
 from lossfuzz.confirming import made_small
-from lossfuzz.harness.results.findings import DEFECT, KINDS
+from lossfuzz.harness.results.kinds import DEFECT, KINDS
 from lossfuzz.harness.results.run import CellResult, RunResult
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.harness.users.names import unnumbered

@@ -15,7 +15,8 @@ from lossfuzz.cliffs import find_cliffs
 from lossfuzz.fitting import RefusedLossError, fitted
 from lossfuzz.harness.backend import device_named, devices, start_tensorflow, versions
 from lossfuzz.harness.results.causes import causes_of, finding_key, findings_to_shrink
-from lossfuzz.harness.results.run import RunResult, cells_to_walk, worst_findings
+from lossfuzz.harness.results.run import RunResult
+from lossfuzz.harness.results.selection import cells_to_walk, worst_findings
 from lossfuzz.harness.users.guarded import USUAL_ERRORS
 from lossfuzz.harness.users.time_limit import TIME_LIMIT_SECONDS, limited
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 from lossfuzz.plan import RECIPES_PER_TASK
 from lossfuzz.strategies.mutations import mutated
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossfuzz.confirming import made_small
-from lossfuzz.harness.results.findings import MODE_DISAGREEMENT
+from lossfuzz.harness.results.kinds import MODE_DISAGREEMENT
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.measuring import Measuring
 from lossfuzz.search import Searches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.results.cliffs import first_defect
-from lossfuzz.harness.results.findings import DEFECT, GRADIENT_COLLAPSE
+from lossfuzz.harness.results.kinds import DEFECT, GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import margin_text
 from lossfuzz.reports.tables import ended, share, verdict_of
 from lossfuzz.reports.words import amount, listing

@@ -10,16 +10,11 @@ from lossfuzz.harness.losses.reduced import WEIGHTED, sample_weights
 from lossfuzz.harness.numbers.decimals import proved_text
 from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.results.findings import KINDS, REFUSAL, SIGN_FLIP
+from lossfuzz.harness.results.kinds import KINDS, REFUSAL, SIGN_FLIP
 from lossfuzz.reports.components import has_target, telling_class
 from lossfuzz.reports.loss_source import loss_source, written_name
-from lossfuzz.reports.snippet import (
-    LONGEST_SCRIPT,
-    ON_A_KINK,
-    is_on_a_kink,
-    shown_classes,
-    snippet,
-)
+from lossfuzz.reports.snippet import LONGEST_SCRIPT, ON_A_KINK, is_on_a_kink, snippet
+from lossfuzz.reports.snippet_inputs import shown_classes
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.numbers.formats import BINARY32, BINARY64
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import (
     SIDES,
     ZERO_GRADIENT,
@@ -16,7 +16,7 @@ from lossfuzz.harness.results.cliffs import (
     first_defect,
     shortest,
 )
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

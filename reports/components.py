@@ -8,7 +8,7 @@ import numpy as np
 
 from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.losses.targets import NONE
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 if TYPE_CHECKING:
     from lossfuzz.harness.results.findings import Finding

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import ZERO_GRADIENT
-from lossfuzz.harness.results.findings import KINDS
 from lossfuzz.harness.results.histogram import (
     INFINITE_BIN,
     INFINITE_OCTAVE,
@@ -19,6 +18,7 @@ from lossfuzz.harness.results.histogram import (
     Octaves,
     upper_edge,
 )
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.harness.results.stability import EDGES, INFINITE_LEVEL, LOWEST_LEVEL
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.page import Pool, figure

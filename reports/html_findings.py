@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.numbers.decimals import proved_text
-from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.reports import tables
 from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet

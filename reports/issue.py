@@ -11,7 +11,7 @@ from lossfuzz.harness.losses.table import loss_named
 from lossfuzz.harness.numbers.decimals import proved
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.records.printable import printable
-from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.reports.components import has_target, told_classes
 from lossfuzz.reports.literals import SHOWN_CLASSES, literal
 

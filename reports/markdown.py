@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results.findings import DEFECT, KINDS
+from lossfuzz.harness.results.kinds import DEFECT, KINDS
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import by_loss, paragraphs
 from lossfuzz.reports.headline import headline

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import INACCURACY
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import INACCURACY
 from lossfuzz.harness.results.run import LEAST_JUDGED
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossfuzz.harness.results.findings import KINDS, Finding, RowBatch
 from lossfuzz.harness.results.histogram import (
     INFINITE_OCTAVE,
     NO_OCTAVE,
@@ -18,7 +17,9 @@ from lossfuzz.harness.results.histogram import (
     Octaves,
     upper_edge,
 )
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.harness.results.stability import EDGES
+from lossfuzz.reports.parquet_findings import CAUSES, FINDINGS, findings_and_causes
 from lossfuzz.reports.severity import severity_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Table:
 
 def tables_of(result: RunResult) -> list[Table]:
     """All tables of a run; a cell's name joins them."""
-    findings, causes = _findings_and_causes(result)
+    findings, causes = findings_and_causes(result)
     return [
         Table(name="run", types=_RUN, rows=[_run(result)]),
         Table(name="cells", types=_CELLS, rows=[_cell(one) for one in result.cells]),
@@ -69,8 +70,8 @@ def tables_of(result: RunResult) -> list[Table]:
         _collected("family_histograms", _FAMILY_HISTOGRAMS, result.cells, _family_histograms),
         _collected("stability", _STABILITY, result.cells, _stability),
         _collected("cliffs", _CLIFFS, result.cells, _cliffs),
-        Table(name="findings", types=_FINDINGS, rows=findings),
-        Table(name="causes", types=_CAUSES, rows=causes),
+        Table(name="findings", types=FINDINGS, rows=findings),
+        Table(name="causes", types=CAUSES, rows=causes),
     ]
 
 
@@ -303,73 +304,3 @@ def _cliffs(result: CellResult) -> Iterator[dict[str, Any]]:
 
 def _edge(side: str, edge: Edge | None) -> dict[str, float | None]:
     return {f"{side}_{name}": getattr(edge, name, None) for name in _EDGE}
-
-
-OF_CELL, OF_LOSS, OF_CAUSE = "cell", "loss", "cause"
-"""What a finding is the worst of, or stands for."""
-
-_TYPES = {
-    "str": TEXT,
-    "int": WHOLE,
-    "float": REAL,
-    "bool": FLAG,
-    "tuple[float, ...]": REALS,
-    "dict[str, Any]": TEXT,
-    "RowBatch | None": TEXT,
-}
-_FINDINGS = {
-    "number": WHOLE,
-    "id": TEXT,
-    "worst_of": TEXT,
-    "cell": TEXT,
-    **{field.name: _TYPES[str(field.type)] for field in fields(Finding)},
-}
-_CAUSES = {
-    **dict.fromkeys(("loss", "path", "kind", "tier", "route", "region"), TEXT),
-    "by_design": FLAG,
-    **dict.fromkeys(("cells", "formats", "modes", "devices"), TEXTS),
-    "rows": WHOLE,
-    "shrunk": FLAG,
-    "finding": WHOLE,
-}
-
-
-def _findings_and_causes(
-    result: RunResult,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Findings numbered in their order, and the causes, which name theirs by number."""
-    kept = [
-        *((OF_CELL, finding) for finding in result.findings),
-        *((OF_LOSS, finding) for finding in result.worst),
-        *((OF_CAUSE, cause.finding) for cause in result.causes),
-    ]
-    findings = [_finding(number, of, one) for number, (of, one) in enumerate(kept)]
-    first = len(kept) - len(result.causes)
-    causes = [
-        {
-            **{name: getattr(cause, name) for name in _CAUSES},
-            **{name: list(getattr(cause, name)) for name, sql in _CAUSES.items() if sql == TEXTS},
-            "finding": first + number,
-        }
-        for number, cause in enumerate(result.causes)
-    ]
-    return findings, causes
-
-
-def _finding(number: int, of: str, finding: Finding) -> dict[str, Any]:
-    """All fields; no arrays where only the recipe and the number of the row are known."""
-    row: dict[str, Any] = {
-        "number": number,
-        "id": finding.id if finding.has_row else None,
-        "worst_of": of,
-        "cell": finding.cell_name,
-    }
-    for name in (field.name for field in fields(Finding)):
-        value = getattr(finding, name)
-        if isinstance(value, RowBatch):
-            value = value.to_json()
-        if _FINDINGS[name] == REALS:
-            row[name] = list(value) if finding.has_row else None
-        else:
-            row[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-    return row

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results.run import route_changes_of
+from lossfuzz.harness.results.selection import route_changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

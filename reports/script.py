@@ -19,16 +19,18 @@ from lossfuzz.harness.numbers.decimals import proved
 from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT, KINDS, Finding
-from lossfuzz.reports import snippet
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT, KINDS
+from lossfuzz.reports import snippet, snippet_inputs
 from lossfuzz.reports.literals import SHOWN_CLASSES, listed, literal, quoted
-from lossfuzz.reports.snippet import shown_classes
+from lossfuzz.reports.snippet_inputs import shown_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from lossfuzz.harness.results.findings import Finding
 
 STANDING = 1
 """The exit code of a script whose finding stands."""
@@ -93,8 +95,8 @@ def script(
 def _inputs(finding: Finding, batch: Shown, *, own: bool) -> str:
     """Logits, labels and the row that shows it, of the finding's own batch or of another."""
     if batch.logits is not None:
-        return _packed(batch, labelled="labels" in snippet.fed(path_named(finding.path)))
-    code = snippet.inputs(finding, None if own else batch.copies)
+        return _packed(batch, labelled="labels" in snippet_inputs.fed(path_named(finding.path)))
+    code = snippet_inputs.inputs(finding, None if own else batch.copies)
     place = _place(finding) if own or batch.copies == finding.batch_rows else 0
     return f"{code.rstrip()}\nrow = {place}  # the one that shows it\n\n" if place else code
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.numbers.decimals import proved, proved_text
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import ZERO_GRADIENT, first_defect
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.components import told_classes
 from lossfuzz.reports.words import amount, verb

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.results.cliffs import first_defect
-from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
 from lossfuzz.harness.results.histogram import INFINITE_BIN, upper_edge
+from lossfuzz.harness.results.kinds import GRADIENT_COLLAPSE
 from lossfuzz.reports import tables
 from lossfuzz.reports.advice import paragraphs
 from lossfuzz.reports.markdown_text import escaped

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.text import Text
 
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY, KINDS
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY, KINDS
 from lossfuzz.reports import advice, tables, versions
 from lossfuzz.reports.grid import Column, Line
 from lossfuzz.reports.grid import show as show_grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
+from lossfuzz.harness.results.kinds import GRADIENT_COLLAPSE
 from lossfuzz.reports.cliffs import NONE, begins_text
 from lossfuzz.reports.tables import verdict_of
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.exact.enclosure import Enclosure
-from lossfuzz.harness.formula.enclosures import EnclosureTape, broadcast, times
+from lossfuzz.harness.formula.adjoints import broadcast, times
+from lossfuzz.harness.formula.enclosures import EnclosureTape
 from lossfuzz.harness.losses.softmax import Softmax
 
 if TYPE_CHECKING:

@@ -188,7 +188,7 @@ def _formula_named(name: str, *, load: bool) -> LossSpec | None:
     Raises:
         ValueError: it cannot be imported, or is no formula.
     """
-    from lossfuzz.harness.formula.spec import FORMULAS, formula  # which knows the losses
+    from lossfuzz.harness.formula.spec import FORMULAS, formula
 
     if name in FORMULAS:
         return FORMULAS[name]

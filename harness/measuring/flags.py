@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.numbers.ulp import overflow_threshold, right_infinities
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

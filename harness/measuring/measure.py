@@ -12,7 +12,7 @@ from lossfuzz.harness.measuring.gradients import gradient_errors
 from lossfuzz.harness.numbers.bounds import USERS_ROOM, defect_bound
 from lossfuzz.harness.numbers.formats import format_of
 from lossfuzz.harness.numbers.ulp import absolute_errors, ulp_errors
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

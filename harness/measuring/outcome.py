@@ -13,14 +13,14 @@ from lossfuzz.harness.losses import targets as kinds
 from lossfuzz.harness.measuring.measure import Measurement, excused, measure
 from lossfuzz.harness.measuring.rounding import Rounding, rounding_of
 from lossfuzz.harness.measuring.sensitivity import explained_by_inputs
-from lossfuzz.harness.results.findings import (
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import (
     DEFECT,
     INACCURACY,
     NON_FINITE_GRADIENT,
     NON_FINITE_LOSS,
     REFUSAL,
     TIMEOUT,
-    Finding,
 )
 from lossfuzz.harness.running.execution import TimedOutError, UnavailableError
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossfuzz.harness.exact.oracle import row_reference
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

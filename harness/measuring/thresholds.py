@@ -21,7 +21,7 @@ from lossfuzz.harness.losses.targets import Targets
 from lossfuzz.harness.measuring.measure import Measurement, measure
 from lossfuzz.harness.measuring.prepared import Prepared, prepare_targets
 from lossfuzz.harness.numbers.formats import FloatFormat, from_ordinals, ordinals
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import (
     CLIFF_KINDS,
     LOSES,
@@ -35,7 +35,7 @@ from lossfuzz.harness.results.cliffs import (
     Cliff,
     Edge,
 )
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,7 +18,7 @@ from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.measuring.outcome import outcome_of
 from lossfuzz.harness.measuring.prepared import prepare_targets
 from lossfuzz.harness.numbers.ulp import ulp_errors
-from lossfuzz.harness.results.findings import DEFECT, UPSTREAM_IGNORED, Finding
+from lossfuzz.harness.results.kinds import DEFECT, UPSTREAM_IGNORED
 from lossfuzz.harness.running.execution import (
     check_gradient,
     own_name,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from lossfuzz.harness.measuring.outcome import Outcome
     from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.harness.running.execution import CellRunner
 
 FACTORS = (4.0, -1.0, 0.5)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.records.fields import count, flag, inner, one_of, optional_text, text, texts
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY, KINDS, Finding
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY, KINDS
 from lossfuzz.harness.results.regions import region_of
 
 if TYPE_CHECKING:

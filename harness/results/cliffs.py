@@ -18,8 +18,9 @@ from lossfuzz.harness.records.fields import (
     record_of,
     text,
 )
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY, json_number
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.findings import json_number
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

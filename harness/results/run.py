@@ -22,12 +22,14 @@ from lossfuzz.harness.records.fields import (
 from lossfuzz.harness.records.seal import SCHEMA, sealed
 from lossfuzz.harness.results.causes import Cause
 from lossfuzz.harness.results.choices import check_plan, checked_environment
-from lossfuzz.harness.results.cliffs import CLIFF_KINDS, Cliff
-from lossfuzz.harness.results.findings import CRASH, DEFECT, REFUSAL, TIMEOUT, Finding
+from lossfuzz.harness.results.cliffs import Cliff
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import DEFECT, REFUSAL
+from lossfuzz.harness.results.selection import route_changes_of
 from lossfuzz.harness.results.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.measuring.outcome import Outcome
@@ -299,66 +301,3 @@ def _check_cell(finding: Finding, cells: dict[str, CellResult]) -> None:
 
 def _findings(record: dict[str, Any], name: str) -> list[Finding]:
     return [Finding.from_json(record_of(one, name)) for one in items(record, name)]
-
-
-def cells_to_walk(cells: Iterable[CellResult]) -> list[CellResult]:
-    """The cells whose cliffs are worth finding: they showed a defect that begins at a margin.
-
-    Those whose process died are left out, and those whose rows cannot be told apart within a
-    batch, since each margin would take a batch of its own; `lossfuzz cliffs` finds theirs.
-    """
-    return [
-        result
-        for result in cells
-        if result.unavailable is None
-        and result.cell.path.loss.reduction is None
-        and any((kind, DEFECT) in result.findings for kind in CLIFF_KINDS)
-        and not any((kind, DEFECT) in result.findings for kind in (CRASH, TIMEOUT))
-    ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteChange:
-    """A finding without a row: a path whose route depends on the mode that it runs in.
-
-    Attributes:
-        path: name of the loss path.
-        format: dtype name of the logits.
-        device: TensorFlow's name.
-        routes: mode to the name of its route; at least two of them differ.
-    """
-
-    path: str
-    format: str
-    device: str
-    routes: dict[str, str]
-
-
-def route_changes_of(cells: Iterable[CellResult]) -> list[RouteChange]:
-    """The paths whose modes take different routes, in the cells' order."""
-    routes: dict[tuple[str, str, str], dict[str, str]] = {}
-    for result in cells:
-        if result.route is not None:
-            cell = result.cell
-            key = (cell.path.name, cell.format.dtype_name, cell.device)
-            routes.setdefault(key, {})[cell.mode] = result.route.name
-    return [
-        RouteChange(path=path, format=fmt, device=device, routes=by_mode)
-        for (path, fmt, device), by_mode in routes.items()
-        if len(set(by_mode.values())) > 1
-    ]
-
-
-def worst_findings(cells: Iterable[CellResult]) -> list[Finding]:
-    """The worst finding of each loss and kind over some cells, defects before inaccuracies."""
-    return worst_of(finding for result in cells for finding in result.findings.values())
-
-
-def worst_of(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst of each loss and kind among findings; of equals, the first one."""
-    worst: dict[tuple[str, str, str], Finding] = {}
-    for finding in findings:
-        key = (finding.tier, finding.loss, finding.kind)
-        if key not in worst or finding.severity > worst[key].severity:
-            worst[key] = finding
-    return [worst[key] for key in sorted(worst)]

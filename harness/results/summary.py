@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.records.fields import as_number, count, inner, items, number, record_of
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.breakdown import Breakdown
 from lossfuzz.harness.results.findings import counts_by_kind, json_number
 from lossfuzz.harness.results.histogram import Histogram, Octaves

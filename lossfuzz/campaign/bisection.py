@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lossfuzz.campaign.tasks import task_numbered
 from lossfuzz.harness.measuring.outcome import origin_of
 from lossfuzz.harness.measuring.prepared import prepare
-from lossfuzz.harness.results.findings import DEFECT, Finding
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.harness.running.execution import UnavailableError
 from lossfuzz.strategies.recipes import Recipe, expand

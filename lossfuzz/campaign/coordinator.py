@@ -20,8 +20,8 @@ from lossfuzz.campaign.outcome import cliffs_key, merged
 from lossfuzz.campaign.tasks import Task, cell_of, cell_to_json, count_of, task_numbered, tasks_of
 from lossfuzz.errors import UsageError
 from lossfuzz.harness.results.causes import finding_key, findings_to_shrink
-from lossfuzz.harness.results.findings import CRASH, TIMEOUT
-from lossfuzz.harness.results.run import cells_to_walk, worst_findings
+from lossfuzz.harness.results.kinds import CRASH, TIMEOUT
+from lossfuzz.harness.results.selection import cells_to_walk, worst_findings
 from lossfuzz.plan import MEASURING_SHARE, SHRINKING_ENDS
 from lossfuzz.reports.words import amount, verb
 

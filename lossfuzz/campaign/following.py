@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lossfuzz.campaign.bisection import cell_named, record, rows_of
 from lossfuzz.campaign.messages import Lost, Request
-from lossfuzz.harness.results.findings import CRASH, TIMEOUT
+from lossfuzz.harness.results.kinds import CRASH, TIMEOUT
 from lossfuzz.reports.words import amount
 
 if TYPE_CHECKING:

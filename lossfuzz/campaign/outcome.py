@@ -13,7 +13,8 @@ from lossfuzz.harness.results.causes import causes_of, finding_key, joined_cause
 from lossfuzz.harness.results.choices import checked_environment
 from lossfuzz.harness.results.cliffs import Cliff
 from lossfuzz.harness.results.findings import Finding
-from lossfuzz.harness.results.run import CellResult, RunResult, worst_findings, worst_of
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.selection import worst_findings, worst_of
 from lossfuzz.quantities import MOST_LOGICAL_CPUS
 from lossfuzz.reports.words import amount, verb
 

@@ -204,7 +204,8 @@ class _Worker:
         from lossfuzz.audit import audit_findings
         from lossfuzz.campaign.tasks import cell_of
         from lossfuzz.confirming import made_small
-        from lossfuzz.harness.results.findings import MODE_DISAGREEMENT, Finding
+        from lossfuzz.harness.results.findings import Finding
+        from lossfuzz.harness.results.kinds import MODE_DISAGREEMENT
         from lossfuzz.harness.results.run import CellResult
 
         plan, measuring = self._ready()

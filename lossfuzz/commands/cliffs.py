@@ -14,7 +14,7 @@ from lossfuzz.commands.files import check_file, write_text
 from lossfuzz.errors import UsageError, code_of
 from lossfuzz.harness.backend import BackendError, versions
 from lossfuzz.harness.measuring.thresholds import ROWS
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.quantities import check_fits
 from lossfuzz.reports import cliffs as cliff_table
 from lossfuzz.reports.grid import Column, Line, show

@@ -21,11 +21,12 @@ from lossfuzz.harness.backend import BackendError, devices, start_tensorflow, ve
 from lossfuzz.harness.numbers.decimals import proved, proved_text
 from lossfuzz.harness.paths.table import path_named
 from lossfuzz.harness.records.printable import printable
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.harness.running.server import cpu_features
 from lossfuzz.recorded import Allow, recorded
-from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, batches, cell_of, replay
+from lossfuzz.replay_batches import batches, cell_of
+from lossfuzz.replaying import IMPOSSIBLE, STANDS, Replayed, replay
 from lossfuzz.reports import assertion, tables
 from lossfuzz.reports.components import telling_class
 from lossfuzz.reports.issue import Seen, issue

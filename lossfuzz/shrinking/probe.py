@@ -12,8 +12,8 @@ import numpy as np
 from lossfuzz.harness.measuring.growth import Growth, growth_of
 from lossfuzz.harness.measuring.measure import disagreements
 from lossfuzz.harness.measuring.outcome import outcome_of, refusal_of
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT, Finding
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.running.execution import UnavailableError
 from lossfuzz.harness.running.trial import Trial
 from lossfuzz.shrinking.rows import batch_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lossfuzz.harness.measuring.measure import Measurement
     from lossfuzz.harness.measuring.outcome import Outcome
     from lossfuzz.harness.measuring.prepared import Prepared
+    from lossfuzz.harness.results.findings import Finding
     from lossfuzz.harness.running.execution import Runner
     from lossfuzz.shrinking.rows import Row
 

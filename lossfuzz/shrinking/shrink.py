@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossfuzz.harness.losses import targets
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.regions import region_of
 from lossfuzz.shrinking.copies import shrunk_to_copies
 from lossfuzz.shrinking.gathered import FEW_NUMBERS, LONG, gathered_rows

@@ -2,7 +2,7 @@
 
 from planted_entry import HALF_FORMATS, OP_BY_OP, Planted, planting
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 DENSE: list[Planted] = []
 one_hot = planting(DENSE, "softmax-cross-entropy-one-hot")

@@ -2,7 +2,7 @@
 
 from planted_entry import OP_BY_OP, Planted, planting
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 FOCAL: list[Planted] = []
 focal = planting(FOCAL, "categorical-focal-loss-alpha-0-25-gamma-2")

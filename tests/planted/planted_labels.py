@@ -2,7 +2,7 @@
 
 from planted_entry import HALF_FORMATS, Planted, planting
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 LABELS: list[Planted] = []
 planted = planting(LABELS, "softmax-cross-entropy")

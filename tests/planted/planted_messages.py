@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lossfuzz
-from lossfuzz.harness.results.findings import REFUSAL
+from lossfuzz.harness.results.kinds import REFUSAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

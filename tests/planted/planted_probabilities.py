@@ -2,7 +2,7 @@
 
 from planted_entry import HALF_FORMATS, OP_BY_OP, Planted, planting
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 PROBABILITIES: list[Planted] = []
 planted = planting(PROBABILITIES, "softmax-cross-entropy")

@@ -2,7 +2,7 @@
 
 from planted_entry import Planted, planting
 
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 SHIFTS: list[Planted] = []
 planted = planting(SHIFTS, "softmax-cross-entropy")

@@ -7,7 +7,7 @@ from lossfuzz.audit import AuditError, audit_batch, audit_findings
 from lossfuzz.harness.exact import kernel
 from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import Recipe, expand, planned_recipes

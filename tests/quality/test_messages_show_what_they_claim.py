@@ -24,7 +24,8 @@ import lossfuzz
 from lossfuzz.harness.numbers.decimals import proved_text
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results.findings import DEFECT, Finding
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.plan import Plan
 from lossfuzz.reports import html, tables
 from lossfuzz.reports.snippet import LONGEST_SCRIPT, snippet

@@ -3,7 +3,7 @@
 import pytest
 
 import lossfuzz
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 pytestmark = pytest.mark.usefixtures("tf")
 

@@ -15,7 +15,7 @@ from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32, TRAIN
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES

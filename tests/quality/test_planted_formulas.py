@@ -9,7 +9,7 @@ from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.harness.numbers.formats import TRAINING_FORMATS
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes

@@ -10,7 +10,7 @@ import pytest
 import lossfuzz
 from lossfuzz.harness.exact.oracle import row_reference
 from lossfuzz.harness.losses.targets import targets_of
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 pytestmark = pytest.mark.usefixtures("tf")
 

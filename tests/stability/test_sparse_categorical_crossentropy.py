@@ -15,7 +15,7 @@ from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.route import CLIPPED, LOG_OF_SOFTMAX, SHIFTED
 from lossfuzz.harness.paths.table import paths_matching, paths_of
 from lossfuzz.harness.records.modes import MODES
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.harness.running.routes import route_of
 from lossfuzz.strategies.families import FAMILIES

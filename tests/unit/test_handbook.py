@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossfuzz import cli
-from lossfuzz.harness.results.findings import KINDS
+from lossfuzz.harness.results.kinds import KINDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "README.md", *sorted((DOCS / "handbook").glob("*.md"))]

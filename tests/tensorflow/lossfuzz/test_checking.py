@@ -6,7 +6,7 @@ import lossfuzz
 from lossfuzz.harness.losses.softmax_cross_entropy import SOFTMAX_CROSS_ENTROPY
 from lossfuzz.harness.paths.own import own_path, own_path_named
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 
 pytestmark = pytest.mark.usefixtures("tf")
 

@@ -16,24 +16,19 @@ from lossfuzz.campaign.tasks import tasks_of
 from lossfuzz.campaign.work import carry_out
 from lossfuzz.cli import main
 from lossfuzz.commands import compare as command
-from lossfuzz.comparison import (
-    CORRELATION,
-    _samples,
-    compare,
-    excess_chance,
-    false_discovery_limit,
-    larger_chance,
-)
+from lossfuzz.comparison import compare
 from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.records.seal import sealed
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.histogram import Histogram
 from lossfuzz.harness.results.run import CellResult, RunResult
 from lossfuzz.harness.results.summary import Summary
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
 from lossfuzz.running import run
+from lossfuzz.samples import CORRELATION, independent_samples
+from lossfuzz.significance import excess_chance, false_discovery_limit, larger_chance
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import DEFAULT_SHAPES, SHAPES
 
@@ -382,7 +377,7 @@ def test_independent_samples_are_those_of_the_plans_own_recipes(families, shapes
     counted = sum(size for size, _ in sizes)
     summary = Summary(rows=counted, judged=counted)
     summary.loss_ulp.add(np.zeros(counted))
-    for place, found in enumerate(_samples(plan.to_json(), summary)):
+    for place, found in enumerate(independent_samples(plan.to_json(), summary)):
         weights = [size[place] for size in sizes]
         inflated = [
             weight**2 * (CORRELATION + (1 - CORRELATION) / size[0])
@@ -395,4 +390,4 @@ def test_the_default_runs_samples_are_what_its_batches_are_worth():
     plan = Plan(devices=("CPU:0",))
     summary = Summary(rows=6240, judged=6240)
     summary.loss_ulp.add(np.zeros(6240))
-    assert _samples(plan.to_json(), summary) == pytest.approx((20.6, 28.9), abs=0.05)
+    assert independent_samples(plan.to_json(), summary) == pytest.approx((20.6, 28.9), abs=0.05)

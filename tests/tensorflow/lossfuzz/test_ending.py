@@ -19,7 +19,7 @@ from lossfuzz.commands import cliffs as cliffs_command
 from lossfuzz.commands import files, replay
 from lossfuzz.ending import carried_out
 from lossfuzz.errors import INTERNAL_ERROR, OUTPUT_FAILED, TerminatedError, UsageError
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
 
 ESC = "\x1b[31m"

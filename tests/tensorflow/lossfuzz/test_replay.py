@@ -15,7 +15,7 @@ from lossfuzz.cli import main
 from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.own import loss_imported, own_path_named
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
 from lossfuzz.plan import Plan
 from lossfuzz.recorded import recorded

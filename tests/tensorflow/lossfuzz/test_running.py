@@ -9,7 +9,7 @@ from lossfuzz.cli import main
 from lossfuzz.harness.exact import kernel
 from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.plan import Plan
 from lossfuzz.running import run
 

@@ -8,7 +8,7 @@ import pytest
 
 from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.plan import DEFAULT_ROWS, DEFAULT_SEARCH, Plan
 from lossfuzz.running import run
 from lossfuzz.search import Corpus

@@ -17,8 +17,8 @@ from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.path import LossPath
 from lossfuzz.harness.paths.table import path_named
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.running.execution import CellRunner, UnavailableError
 from lossfuzz.shrinking import shrunk
 from lossfuzz.shrinking.rows import Row, labelled

@@ -9,7 +9,7 @@ import pytest
 from lossfuzz.cli import main
 from lossfuzz.commands.console import progress_bar, told_progress
 from lossfuzz.harness.records.seal import sealed
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
 from lossfuzz.reports.issue import Seen, issue
 from lossfuzz.reports.script import script

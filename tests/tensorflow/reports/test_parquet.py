@@ -12,8 +12,9 @@ import pytest
 
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results.findings import KINDS, Finding
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.harness.results.histogram import Histogram, Octaves
+from lossfuzz.harness.results.kinds import KINDS
 from lossfuzz.harness.results.stability import EDGES
 from lossfuzz.plan import Plan
 from lossfuzz.reports import parquet

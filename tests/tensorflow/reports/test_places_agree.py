@@ -13,10 +13,11 @@ from lossfuzz.harness.losses.table import LOSSES
 from lossfuzz.harness.measuring.thresholds import cliffs_of
 from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.table import PATHS, paths_matching
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import LOSING, CellCliffs
-from lossfuzz.harness.results.findings import DEFECT
-from lossfuzz.harness.results.run import CellResult, RunResult, cells_to_walk
+from lossfuzz.harness.results.kinds import DEFECT
+from lossfuzz.harness.results.run import CellResult, RunResult
+from lossfuzz.harness.results.selection import cells_to_walk
 from lossfuzz.harness.running.execution import CellRunner, UnavailableError
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results.findings import DEFECT, KINDS
+from lossfuzz.harness.results.kinds import DEFECT, KINDS
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.harness.results.summary import Summary
 from lossfuzz.memory import costs

@@ -15,7 +15,7 @@ from lossfuzz.harness.numbers.decimals import proved
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.own import own_path_named
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan

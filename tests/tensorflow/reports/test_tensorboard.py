@@ -13,8 +13,8 @@ from tensorboard.util import tensor_util
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.results.cliffs import first_defect
-from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
 from lossfuzz.harness.results.histogram import INFINITE_BIN, Histogram
+from lossfuzz.harness.results.kinds import GRADIENT_COLLAPSE
 from lossfuzz.plan import Plan
 from lossfuzz.reports import tables, tensorboard
 from lossfuzz.running import run

@@ -15,9 +15,9 @@ from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import ONE_LOSES, ZERO_LOSES, CellCliffs, Cliff, Edge
-from lossfuzz.harness.results.findings import DEFECT
+from lossfuzz.harness.results.kinds import DEFECT
 from lossfuzz.harness.results.run import CellResult, RunResult
 from lossfuzz.harness.results.summary import Summary
 from lossfuzz.harness.running.memory import Footprint

@@ -8,7 +8,7 @@ from lossfuzz.harness.numbers.formats import BINARY32
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS
-from lossfuzz.harness.results.findings import GRADIENT_COLLAPSE
+from lossfuzz.harness.results.kinds import GRADIENT_COLLAPSE
 from lossfuzz.harness.results.run import CellResult, RunResult
 from lossfuzz.harness.results.summary import Summary
 from lossfuzz.plan import Plan

@@ -19,7 +19,7 @@ from lossfuzz.harness.numbers.formats import (
 )
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.table import paths_matching
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.cliffs import (
     CLIFF_KINDS,
     LOSES,
@@ -32,7 +32,7 @@ from lossfuzz.harness.results.cliffs import (
     first_margin,
     shortest,
 )
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 from lossfuzz.harness.running.execution import CellRunner
 from lossfuzz.reports.cliffs import COLUMNS, cliff_rows
 

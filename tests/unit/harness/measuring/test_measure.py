@@ -14,7 +14,7 @@ from lossfuzz.harness.measuring.measure import disagreements, measure
 from lossfuzz.harness.measuring.prepared import prepare_targets
 from lossfuzz.harness.numbers.bounds import defect_bound
 from lossfuzz.harness.numbers.formats import BFLOAT16, BINARY16, BINARY32
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.summary import Summary
 
 LOGITS = np.array([[0, 20], [20, 0], [0, 30], [1, 1]], np.float32)

@@ -8,7 +8,7 @@ from lossfuzz.harness.losses.table import LOSSES, loss_named, losses_matching
 from lossfuzz.harness.measuring.measure import measure
 from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS, round_to_format
-from lossfuzz.harness.results import findings as kinds
+from lossfuzz.harness.results import kinds
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 

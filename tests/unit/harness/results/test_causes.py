@@ -12,8 +12,7 @@ from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.cells import Cell
 from lossfuzz.harness.paths.route import Route
 from lossfuzz.harness.paths.table import PATHS, path_named
-from lossfuzz.harness.results import findings as kinds
-from lossfuzz.harness.results import regions
+from lossfuzz.harness.results import kinds, regions
 from lossfuzz.harness.results.causes import (
     MOST_SHRUNK,
     causes_of,
@@ -21,7 +20,8 @@ from lossfuzz.harness.results.causes import (
     findings_to_shrink,
     joined_causes,
 )
-from lossfuzz.harness.results.findings import DEFECT, INACCURACY, Finding
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 from lossfuzz.harness.results.regions import region_of
 from lossfuzz.harness.results.run import CellResult
 
