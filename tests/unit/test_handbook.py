@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lossfuzz import cli
 from lossfuzz.harness.results.kinds import KINDS
+from lossfuzz.parser import command_line
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "README.md", *sorted((DOCS / "handbook").glob("*.md"))]
@@ -55,10 +55,10 @@ def commands():
 def test_commands_are_understood(text):
     _, command, *arguments = shlex.split(text, comments=True)
     if arguments:
-        assert callable(cli._parser().parse_args([command, *arguments]).command)
+        assert callable(command_line().parse_args([command, *arguments]).command)
         return
     with pytest.raises(SystemExit) as end:  # a command that is only named
-        cli._parser().parse_args([command, "--help"])
+        command_line().parse_args([command, "--help"])
     assert end.value.code == 0
 
 

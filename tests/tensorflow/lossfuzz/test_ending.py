@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lossfuzz import cli, quantities
+from lossfuzz import quantities
 from lossfuzz.apart import Ended
 from lossfuzz.cli import main
 from lossfuzz.commands import cliffs as cliffs_command
@@ -21,6 +21,7 @@ from lossfuzz.ending import carried_out
 from lossfuzz.errors import INTERNAL_ERROR, OUTPUT_FAILED, TerminatedError, UsageError
 from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.findings import Finding
+from lossfuzz.parser import EXIT_CODES
 
 ESC = "\x1b[31m"
 
@@ -328,4 +329,4 @@ def test_help_lists_the_exit_codes(capsys):
     out = capsys.readouterr().out
     for code in (0, 1, 2, 3, INTERNAL_ERROR, OUTPUT_FAILED, 130):
         assert f"\n  {code} " in out
-    assert cli._EXIT_CODES in out
+    assert EXIT_CODES in out
