@@ -25,22 +25,20 @@ from lossfuzz.harness.running.execution import (
     UnavailableError,
     own_name,
 )
-from lossfuzz.harness.running.routes import route_of, tame_batch
-from lossfuzz.harness.running.subject import RunningSubject, SubjectRunner, start_subject
-from lossfuzz.harness.running.trial import told_with_shape, trial_rows, trial_shape, try_twice
+from lossfuzz.harness.running.subject import SubjectRunner
+from lossfuzz.harness.running.trial import told_with_shape, try_twice
+from lossfuzz.runners import Runners
 from lossfuzz.strategies.recipes import Recipe, expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from lossfuzz.harness.losses.spec import LossSpec
     from lossfuzz.harness.paths.cells import Cell
     from lossfuzz.harness.paths.route import Route
     from lossfuzz.harness.results.findings import Finding
     from lossfuzz.harness.results.run import CellResult
-    from lossfuzz.harness.running.execution import Observed, Runner
+    from lossfuzz.harness.running.execution import Observed
     from lossfuzz.strategies.recipes import Batch
 
 Announce = Callable[[str, Recipe | None], None]
@@ -56,7 +54,7 @@ Learn = Callable[[Recipe, "CellResult", Outcome], None]
 """Told what a cell did on a recipe's batch."""
 
 
-class Measuring:
+class Measuring(Runners):
     """What is kept while cells are measured: their runners, and where rows and time went.
 
     Attributes:
@@ -82,9 +80,7 @@ class Measuring:
             pythons: name of a subject to its interpreter's program.
             shapes: that cells will run on; a user's own loss is tried on the smallest of them.
         """
-        self._pythons = dict(pythons or {})
-        self._trial_shape = trial_shape(shapes)
-        self._subjects: dict[str, RunningSubject] = {}
+        super().__init__(pythons, shapes)
         self.reference_rows = {"rows": 0, "float64": 0, "extended": 0, "mpmath": 0, "audited": 0}
         self.seconds: dict[str, float] = {}
         self.deadline = math.inf
@@ -92,7 +88,6 @@ class Measuring:
         self.overdue: dict[str, str] = {}
         self._asked: dict[tuple[str, str], tuple[int, bool]] = {}
         self._announce = announce or (lambda *_: None)
-        self._runners: dict[str, CellRunner | SubjectRunner] = {}
         self._routes: dict[str, Route | str] = {}
         self._audited_losses: set[str] = set()
         self._tried_upstream: set[tuple[str, ...]] = set()
@@ -160,24 +155,6 @@ class Measuring:
             finding = upstream_finding(runner, self._trial_shape)
             if finding is not None:
                 self._upstream[cell.name] = finding
-
-    def route(self, cell: Cell) -> Route:
-        """The route of a cell for a tame batch.
-
-        Raises:
-            UnavailableError: the path cannot run there.
-        """
-        if cell.subject:
-            return self.subject(cell.subject).route(cell)
-        return route_of(cell, *self._tame(cell))
-
-    def _tame(self, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
-        """A tame batch; of an own loss one of a shape that it will run on."""
-        if not cell.path.own:
-            return tame_batch(cell)
-        loss, bounds = cell.path.loss, cell.path.bounds
-        logits, targets = trial_rows(loss, cell.format, self._trial_shape, bounds)
-        return logits, targets.fed(logits.shape, logits.dtype)
 
     def measure_batch(
         self,
@@ -337,41 +314,6 @@ class Measuring:
             self._announce("", None)
         self.spend("policy", started)
 
-    def _runs(self, runner: Runner) -> bool:
-        """Whether a cell runs on a tame batch, so that its path is there and refused another."""
-        try:
-            runner.run(*self._tame(runner.cell))
-        except UnavailableError:
-            return False
-        return True
-
-    def runner(self, result: CellResult) -> CellRunner | SubjectRunner:
-        """The runner of a cell, which is kept; the first one is told what the route promises."""
-        cell = result.cell
-        if cell.name not in self._runners:
-            if cell.subject:
-                runner: CellRunner | SubjectRunner = self.subject(cell.subject).runner(
-                    cell, result.documented
-                )
-            else:
-                runner = CellRunner(cell, result.documented)
-            self._runners[cell.name] = runner
-        return self._runners[cell.name]
-
-    def subject(self, name: str) -> RunningSubject:
-        """The subject of that name, started when it is first needed.
-
-        Raises:
-            ValueError: the name is not known.
-            SubjectError: it cannot be started.
-        """
-        if name not in self._subjects:
-            if name not in self._pythons:
-                known = ", ".join(self._pythons) or "none"
-                raise ValueError(f"unknown subject {name!r}; known subjects: {known}")
-            self._subjects[name] = start_subject(self._pythons[name], name=name)
-        return self._subjects[name]
-
     def _summarise(self, outcomes: dict[str, tuple[CellResult, Outcome]], use: _Use) -> None:
         started = time.perf_counter()
         apart = disagreements({mode: one.measurement for mode, (_, one) in outcomes.items()})
@@ -399,11 +341,6 @@ class _Use:
     recipe: Recipe
     learn: Learn
     counted: bool
-
-
-def _is_own(results: Iterable[CellResult]) -> bool:
-    """Whether a user's own loss is among some cells."""
-    return any(one.cell.path.own for one in results)
 
 
 def _path_and_device(result: CellResult) -> tuple[Any, ...]:

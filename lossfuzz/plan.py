@@ -18,8 +18,8 @@ from lossfuzz.harness.records.fields import (
     shapes_of,
     texts,
 )
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.records.modes import MODES, mode_named
-from lossfuzz.harness.results.findings import json_number
 from lossfuzz.quantities import MOST_SECONDS, counted
 from lossfuzz.strategies.bounds import Bounds, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named

@@ -166,6 +166,6 @@ def command(name: str) -> Callable[[argparse.Namespace], int]:
 
     def carried_out(options: argparse.Namespace) -> int:
         found = importlib.import_module(f"lossfuzz.commands.{module}")
-        return int(getattr(found, f"{name or module}_command")(options))
+        return int(getattr(found, f"{one or module}_command")(options))
 
     return carried_out

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.results.findings import json_number
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.results.kinds import INACCURACY
 from lossfuzz.reports.tables import number, share
 from lossfuzz.reports.words import amount, verb

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossfuzz.harness.paths.cells import Cell, cell_of
 from lossfuzz.harness.records.fields import number, optional_text, text
-from lossfuzz.harness.results.findings import json_number
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.running.memory import Footprint
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from lossfuzz.harness.results.findings import Finding, RowBatch
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.row_batch import RowBatch
 
 if TYPE_CHECKING:
     from lossfuzz.harness.results.run import RunResult

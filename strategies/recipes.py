@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.numbers.formats import FloatFormat, format_named
-from lossfuzz.harness.results.findings import json_number
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.strategies.bounds import Bounds, bounded, checked_bounds
 from lossfuzz.strategies.families import FAMILIES, family_named, label_rows
 from lossfuzz.strategies.source import SeededSource

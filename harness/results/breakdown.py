@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossfuzz.harness.records.fields import count, items, number
-from lossfuzz.harness.results.findings import counts_by_kind, json_number
+from lossfuzz.harness.records.json_numbers import json_number
+from lossfuzz.harness.results.findings import counts_by_kind
 from lossfuzz.harness.results.histogram import Octaves
 
 

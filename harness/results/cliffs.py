@@ -18,8 +18,8 @@ from lossfuzz.harness.records.fields import (
     record_of,
     text,
 )
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.results import kinds
-from lossfuzz.harness.results.findings import json_number
 from lossfuzz.harness.results.kinds import DEFECT, INACCURACY
 
 if TYPE_CHECKING:

@@ -12,64 +12,24 @@ import numpy as np
 
 from lossfuzz.harness.numbers.formats import format_named
 from lossfuzz.harness.records.fields import (
-    as_count,
     count,
     counts,
     device,
     flag,
     inner,
-    items,
     number,
     numbers,
     one_of,
     text,
 )
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.records.modes import MODES
 from lossfuzz.harness.records.seal import digest_of
 from lossfuzz.harness.results.kinds import DEFECT, INACCURACY, KINDS
+from lossfuzz.harness.results.row_batch import RowBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowBatch:
-    """Different rows that have to stand together for one of them to show a finding.
-
-    Attributes:
-        logits: of every row.
-        targets: what each row is fed: its label alone, or its targets.
-        shape: of the leading axes.
-        row: the finding's, counted over all leading axes.
-    """
-
-    logits: tuple[tuple[float, ...], ...]
-    targets: tuple[tuple[float, ...], ...]
-    shape: tuple[int, ...]
-    row: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The batch as JSON's types."""
-        return {
-            "logits": [[json_number(one) for one in row] for row in self.logits],
-            "targets": [list(row) for row in self.targets],
-            "shape": list(self.shape),
-            "row": self.row,
-        }
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> RowBatch:
-        """The batch that `to_json` wrote.
-
-        Raises:
-            ValueError: it is not.
-        """
-        return cls(
-            logits=_rows_of(record, "logits"),
-            targets=_rows_of(record, "targets"),
-            shape=tuple(as_count(one, "shape") for one in items(record, "shape")),
-            row=count(record, "row"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,11 +295,6 @@ def counts_by_kind(record: Mapping[str, Any], name: str) -> dict[str, int]:
     return found
 
 
-def _rows_of(record: Mapping[str, Any], name: str) -> tuple[tuple[float, ...], ...]:
-    rows = items(record, name)
-    return tuple(numbers({name: row}, name) for row in rows)
-
-
 _ARRAYS = ("logits", "target", "observed_gradient", "exact_gradient")
 _NUMBERS = (
     "observed_loss",
@@ -376,8 +331,3 @@ _OPTIONAL = frozenset(
 
 _ADDED = ("id", CHECKSUM)
 """What a record tells beside the fields."""
-
-
-def json_number(value: float) -> float | str:
-    """A float that JSON can hold, or its name."""
-    return value if abs(value) < float("inf") else repr(value)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossfuzz.harness.records.fields import as_number, count, inner, items, number, record_of
+from lossfuzz.harness.records.json_numbers import json_number
 from lossfuzz.harness.results import kinds
 from lossfuzz.harness.results.breakdown import Breakdown
-from lossfuzz.harness.results.findings import counts_by_kind, json_number
+from lossfuzz.harness.results.findings import counts_by_kind
 from lossfuzz.harness.results.histogram import Histogram, Octaves
 from lossfuzz.harness.results.stability import StabilityMap
 

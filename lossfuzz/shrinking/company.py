@@ -9,7 +9,7 @@ import numpy as np
 
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.measuring.prepared import Prepared, prepare
-from lossfuzz.harness.results.findings import RowBatch
+from lossfuzz.harness.results.row_batch import RowBatch
 from lossfuzz.shrinking.gathered import LONG
 from lossfuzz.shrinking.probe import Probe, SpentError
 from lossfuzz.shrinking.rows import batch_of, fed_of, rows_of

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossfuzz.harness.results import kinds
-from lossfuzz.harness.results.findings import Finding, RowBatch
+from lossfuzz.harness.results.findings import Finding
+from lossfuzz.harness.results.row_batch import RowBatch
 from lossfuzz.reports.literals import is_packed, listed
 
 NAMES = {"base64": base64, "zlib": zlib, "numpy": np, "float": float, "range": range}
