@@ -188,7 +188,9 @@ class Measuring(Runners):
         for name, loss in losses.items():
             if (name, recipe.family) in self.without_value:
                 continue
-            prepared = self._prepare(batch, loss, whole=not _is_own(cells[name]))
+            prepared = self._prepare(
+                batch, loss, whole=not any(one.cell.path.own for one in cells[name])
+            )
             if (loss.base or loss).derived is not None:
                 self._note_value((name, recipe.family), prepared)
             use = _Use(recipe=recipe, learn=learn or (lambda *_: None), counted=counted)
