@@ -16,6 +16,7 @@ from lossfuzz.arguments import (
     seed_of,
     shapes_of,
 )
+from lossfuzz.errors import USAGE_ERROR
 from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 
 NAME = "softmax-cross-entropy"
@@ -169,7 +170,7 @@ def test_other_libraries_numbers_and_dtypes_are_taken():
 def test_bounds_that_begin_with_a_sign_are_told_how_to_be_written(low, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["run", "--bounds", low])
-    assert ended.value.code == cli.USAGE_ERROR
+    assert ended.value.code == USAGE_ERROR
     told = capsys.readouterr().err
     assert "--bounds=-1:1" in told
     assert told.count("\n") == 1
@@ -189,6 +190,6 @@ def test_a_loss_that_cannot_be_called_ends_a_run_with_one_line(
         ["run", "--loss", f"own_uncallable:{name}", "--as", NAME, "--out", str(out), "--quiet"]
     )
     told = capsys.readouterr().err
-    assert code == cli.USAGE_ERROR
+    assert code == USAGE_ERROR
     assert told.count("\n") == 1
     assert not out.exists()

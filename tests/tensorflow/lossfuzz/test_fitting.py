@@ -7,6 +7,7 @@ import pytest
 
 import lossfuzz
 from lossfuzz import cli
+from lossfuzz.errors import USAGE_ERROR
 from lossfuzz.harness.fitting.fit import fit_of
 from lossfuzz.harness.formula.terms import FormulaError
 from lossfuzz.harness.measuring.prepared import prepare
@@ -516,7 +517,7 @@ def run(tmp_path, monkeypatch, capsys):
 )
 def test_a_run_that_cannot_be_ends_with_one_line_and_no_folder(run, loss, against, told):
     code, printed, folder = run(loss, against)
-    assert code == cli.USAGE_ERROR
+    assert code == USAGE_ERROR
     assert printed.err.count("\n") == 1
     assert told in printed.err
     assert not folder.exists()

@@ -16,6 +16,7 @@ from lossfuzz.harness.numbers.formats import BINARY16, BINARY32
 from lossfuzz.harness.paths.own import own_path_named
 from lossfuzz.harness.paths.table import paths_matching
 from lossfuzz.harness.results import kinds
+from lossfuzz.harness.results.findings import Finding
 from lossfuzz.harness.results.run import CellResult
 from lossfuzz.measuring import Measuring
 from lossfuzz.plan import Plan
@@ -260,7 +261,7 @@ def test_a_verdict_survives_json(found):
 
 
 def _finding(path, *, kind=kinds.GRADIENT_COLLAPSE, message="", device="CPU:0"):
-    return kinds.Finding(
+    return Finding(
         kind=kind,
         tier=kinds.DEFECT,
         path=path,

@@ -20,7 +20,7 @@ from lossfuzz.harness.losses.targets import targets_of
 from lossfuzz.harness.measuring.measure import measure
 from lossfuzz.harness.measuring.prepared import prepare
 from lossfuzz.harness.numbers.formats import BINARY32, TRAINING_FORMATS
-from lossfuzz.harness.results import findings
+from lossfuzz.harness.results import kinds as findings
 from lossfuzz.strategies.families import FAMILIES
 from lossfuzz.strategies.recipes import expand, planned_recipes
 
