@@ -1,0 +1,1 @@
+"""Losses as lists of tensor operations, and their exact values and gradients."""
