@@ -81,6 +81,8 @@ class Balls:
             whole = self.exactly(values.array)
             whole[~values.rows] = None
             return whole
+        if isinstance(values, np.ndarray) and values.dtype == object:
+            return values  # balls already
         array = np.asarray(values, np.float64)
         found = np.empty(array.size, object)
         found[:] = [_ball(one) for one in array.ravel().tolist()]
