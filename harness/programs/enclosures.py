@@ -60,17 +60,15 @@ class Enclosures:
     partial = False
     decides = False
 
-    def __init__(self, *, infinite: bool = False) -> None:
-        """Start.
-
-        Args:
-            infinite: whether inputs or constants hold infinities, which cost some care.
-        """
-        self._infinite = infinite
+    def __init__(self) -> None:
+        self._infinite = False  # inputs or constants hold infinities, which cost some care
 
     def exactly(self, values: ArrayLike) -> Enclosed:
         """Float64 values without error."""
-        return Enclosed(np.asarray(values, np.float64))
+        array = np.asarray(values, np.float64)
+        if not self._infinite and np.isinf(array).any():
+            self._infinite = True
+        return Enclosed(array)
 
     def middles(self, value: Enclosed) -> Reals:
         """Float64 numbers near the exact ones."""

@@ -105,12 +105,8 @@ class Refinement:
         )
 
     def _in_float64(self) -> None:
-        infinite = any(
-            array.dtype == np.float64 and not np.isfinite(array).all()
-            for array in (*self._arrays, *self._program.constants.values())
-        )
         try:
-            found = self._evaluated(Enclosures(infinite=infinite), self._arrays)
+            found = self._evaluated(Enclosures(), self._arrays)
         except UndecidedError:
             return
         self.parts = list(found.parts)

@@ -7,7 +7,9 @@ the time of tracing. Checks are dropped: what they would refuse, TensorFlow refu
 
 from __future__ import annotations
 
-import re
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +41,6 @@ _SAME = frozenset(
 
 _DROPPED = frozenset({"NoOp", "Assert", "PrintV2", "Print", "StringFormat"})
 _READS = frozenset({"ReadVariableOp", "ResourceGather"})
-_LIBRARY = re.compile(r"[/\\](tensorflow|keras|tf_keras|lossfuzz|harness)[/\\]")
 
 
 def traced(function: Callable[..., Any], inputs: Sequence[Any], *, name: str = "") -> Program:
@@ -155,7 +156,9 @@ class _Walk:
         elif op.type in _READS:
             self._read(op)
         elif op.type in _CALLS:
-            self._call(op)
+            self._call(op, op.get_attr("f").name)
+        elif _is_function(op):
+            self._call(op, op.type)
         else:
             self._keep(op)
 
@@ -180,8 +183,8 @@ class _Walk:
         self._constants[axis] = np.asarray(0)
         self._add(op, "GatherV2", (stored, self.value(op.inputs[1]), axis), {})
 
-    def _call(self, op: Any) -> None:
-        inner = _function_graph(op, op.get_attr("f").name)
+    def _call(self, op: Any, name: str) -> None:
+        inner = _function_graph(op, name)
         for place, given in zip(inner.inputs, op.inputs, strict=True):
             self._alias(place, given)
         self.graph(inner)
@@ -251,8 +254,21 @@ class _Walk:
         )
 
 
+def _is_function(op: Any) -> bool:
+    """Whether an operation is a call of a function by its name, as older code makes them."""
+    return op.graph._get_function(op.type) is not None  # noqa: SLF001 - there is no public way
+
+
 def _function_graph(op: Any, name: str) -> Any:
-    return op.graph._get_function(name).graph  # noqa: SLF001 - there is no public way
+    found = op.graph._get_function(name)  # noqa: SLF001 - there is no public way
+    if hasattr(found, "graph"):
+        return found.graph
+    from tensorflow.python.framework.function_def_to_graph import (
+        function_def_to_graph,
+    )
+
+    with op.graph.as_default():  # an older kind of function, which has no graph of its own
+        return function_def_to_graph(found.definition)
 
 
 def _type_of(tensor: Any) -> TensorType:
@@ -283,9 +299,17 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each of TensorFlow's k
     return str(value)
 
 
+def _folders() -> list[str]:
+    """Where frames are not the user's."""
+    known = [sys.modules.get(name) for name in ("tensorflow", "keras", "tf_keras")]
+    files = [one.__file__ for one in known if one is not None and one.__file__]
+    return [str(Path(file).parent) + os.sep for file in (*files, __file__)] + ["<"]
+
+
 def _source(op: Any) -> str:
+    ours = tuple(_folders())
     for frame in reversed(op.traceback or []):
-        if not _LIBRARY.search(frame.filename) and not frame.filename.startswith("<"):
+        if not frame.filename.startswith(ours) and "__autograph_generated" not in frame.filename:
             return f"{frame.filename}:{frame.lineno}"
     return str(op.name)
 

@@ -10,6 +10,7 @@ from lossfuzz.harness.programs.operations import (
     reductions,
     segments,
     selecting,
+    sequences,
     shapes,
     softmaxes,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "reductions",
     "segments",
     "selecting",
+    "sequences",
     "shapes",
     "softmaxes",
     "table",

@@ -49,6 +49,12 @@ entry("ZerosLike")(_full(0.0))
 entry("OnesLike")(_full(1.0))
 
 
+@entry("Empty")
+def _empty(call: Call, shape: Any) -> Any:
+    target = tuple(ints(call, shape))
+    return call.tape.constant(np.zeros(target)) if call.is_real else np.zeros(target, call.dtype)
+
+
 @entry("Fill")
 def _fill(call: Call, shape: Any, value: Any) -> Any:
     target = tuple(ints(call, shape))

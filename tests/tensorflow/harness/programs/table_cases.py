@@ -10,6 +10,7 @@ REALS = np.concatenate([RNG.normal(size=40) * 3, RNG.normal(size=20) * 1e-6, [30
 POSITIVE = np.concatenate([np.exp(RNG.normal(size=40) * 3), [1e-30, 1e30, 1 + 2.0**-40]])
 UNIT = np.concatenate([RNG.uniform(-0.999, 0.999, 40), [1e-9, -1e-9, 0.99999]])
 OTHERS = RNG.normal(size=REALS.size)
+ONE = np.float64(1.0)
 MATRIX = RNG.normal(size=(4, 6))
 CUBE = RNG.normal(size=(2, 3, 4))
 LARGE = np.concatenate([MATRIX * 10, MATRIX * 1e3])
@@ -60,7 +61,9 @@ def cases(tf):
     ]
     found["AddN"] = [(lambda x, y: raw.AddN(inputs=[x, y, x]), [MATRIX, MATRIX + 1])]
     found["BiasAdd"] = [(lambda x, b: raw.BiasAdd(value=x, bias=b), [MATRIX, WEIGHTS])]
-    found["ClipByValue"] = [(lambda x: tf.clip_by_value(x, -0.5, 0.5), [MATRIX])]
+    found["ClipByValue"] = [
+        (lambda x: raw.ClipByValue(t=x, clip_value_min=-0.5, clip_value_max=0.5), [MATRIX])
+    ]
     found["Select"] = [(lambda x: raw.Select(condition=x > 0, x=x * 2, y=x * 3), [MATRIX])]
     found["SelectV2"] = [(lambda x: tf.where(x > 0, x * 2, x * 3), [MATRIX])]
     for kind in ("Sum", "Mean", "Max", "Min", "Prod", "EuclideanNorm"):
@@ -94,6 +97,11 @@ def cases(tf):
         (lambda x: tf.einsum("bij->i", x), [CUBE]),
         (lambda x, y: tf.einsum("...ij,...ij->...", x, y), [CUBE, CUBE + 1]),
     ]
+    sparse = tf.sparse.from_dense([[1, 2, 2], [3, 1, 0]])
+    found["CTCLoss"] = [
+        (lambda x: tf.compat.v1.nn.ctc_loss(sparse, x, [6, 4], time_major=False),
+         [RNG.normal(size=(2, 6, 5)) * 4]),
+    ]  # fmt: skip
     _structure(tf, found)
     _segments(tf, found)
     return found
@@ -174,7 +182,7 @@ def _structure(tf, found):  # noqa: PLR0915 - one for each kind
     found["ZerosLike"] = [(lambda x: x + raw.ZerosLike(x=x), [MATRIX])]
     found["OnesLike"] = [(lambda x: x * raw.OnesLike(x=x), [MATRIX])]
     found["Range"] = [(lambda x: x * tf.range(6.0, dtype=x.dtype), [MATRIX])]
-    found["LinSpace"] = [(lambda x: tf.linspace(x[0], x[1], 5), [MATRIX])]
+    found["LinSpace"] = [(lambda x: x * raw.LinSpace(start=ONE, stop=2 * ONE, num=6), [MATRIX])]
     found["Shape"] = [(lambda x: x / tf.cast(raw.Shape(input=x)[0], x.dtype), [MATRIX])]
     found["Size"] = [(lambda x: x / tf.cast(raw.Size(input=x), x.dtype), [MATRIX])]
     found["Rank"] = [(lambda x: x / tf.cast(raw.Rank(input=x), x.dtype), [MATRIX])]

@@ -18,7 +18,17 @@ table_cases = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(table_cases)
 
 WITHOUT_A_CASE = {
-    *("BatchMatMul", "Mod", "BatchMatMulV3", "BiasAddV1", "Bucketize", "Case", "StatelessCase"),
+    *(
+        "BatchMatMul",
+        "CTCLossV2",
+        "Empty",
+        "Mod",
+        "BatchMatMulV3",
+        "BiasAddV1",
+        "Bucketize",
+        "Case",
+        "StatelessCase",
+    ),
     *("ComplexAbs", "Concat", "Diag", "DiagPart", "MatrixDiag", "MatrixDiagV2", "NegV2"),
     *("MatrixDiagPart", "MatrixDiagPartV2", "MatrixSetDiag", "MatrixSetDiagV2", "Gather"),
     *("ParallelDynamicStitch", "PreventGradient", "ResourceGather", "Reverse", "ShapeN", "TopK"),
@@ -44,8 +54,10 @@ def test_every_entry_has_a_case(every_case):
 
 @pytest.mark.parametrize("kind", sorted(set(table()) - WITHOUT_A_CASE))
 def test_agrees_with_tensorflow_and_with_its_differences(tf, every_case, kind):
+    kinds = set()
     for function, arrays in every_case[kind]:
-        _agrees(tf, function, arrays)
+        kinds |= set(_agrees(tf, function, arrays).kinds)
+    assert {kind, f"Stateless{kind}"} & kinds
 
 
 def _agrees(tf, function, arrays):
@@ -60,11 +72,14 @@ def _agrees(tf, function, arrays):
         tape.watch(given)
         value = real(*given)
     slopes = tape.gradient(value, given, unconnected_gradients="zero")
+    # the kernel of CTC takes its logarithms in float32
+    bound = 1e-5 if "CTCLoss" in program.kinds else 1e-8
     assert found.judged.all(), found.reason
-    np.testing.assert_allclose(found.value, value.numpy(), rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(found.value, value.numpy(), rtol=bound / 10, atol=1e-13)
     for place, slope in enumerate(map(tf.convert_to_tensor, slopes)):
         assert found.gradients_judged[place].all(), found.reason
-        scale = 1e-10 * max(1.0, float(np.abs(slope).max()))
-        np.testing.assert_allclose(found.gradients[place], slope, rtol=1e-8, atol=scale)
+        scale = bound / 100 * max(1.0, float(np.abs(slope).max()))
+        np.testing.assert_allclose(found.gradients[place], slope, rtol=bound, atol=scale)
         if arrays[place].size < 100 and "StopGradient" not in program.kinds:
             assert slope_error(program, arrays, wrt=place) == 0
+    return program
