@@ -266,7 +266,7 @@ def divide(left: Variable, right: Variable) -> Variable:
         forms["complement"] = lambda: _others_share(left, right, summed[1])
     return left.tape.record(
         quotient,
-        (left, lambda adjoint: engine.div(adjoint, right.value)),
+        (left, lambda adjoint: engine.over(adjoint, right.value)),
         (
             right,
             lambda adjoint: engine.neg(engine.times(adjoint, engine.div(quotient, right.value))),
@@ -361,7 +361,7 @@ def _plain_log(value: Variable) -> Variable:
     engine = value.tape.engine
     return value.tape.record(
         engine.log(value.value),
-        (value, lambda adjoint: engine.div(adjoint, value.value)),
+        (value, lambda adjoint: engine.over(adjoint, value.value)),
         forms={"exp": lambda: value},
     )
 
@@ -383,7 +383,7 @@ def _plain_log1p(value: Variable) -> Variable:
     engine = value.tape.engine
 
     def back(adjoint: Any) -> Any:
-        return engine.div(adjoint, engine.add(value.value, engine.exactly(1.0)))
+        return engine.over(adjoint, engine.add(value.value, engine.exactly(1.0)))
 
     return value.tape.record(engine.log1p(value.value), (value, back))
 
@@ -397,7 +397,7 @@ def sqrt(value: Variable) -> Variable:
         forms["log"] = lambda: _scaled_log(value, 0.5)
     return value.tape.record(
         root,
-        (value, lambda adjoint: engine.div(engine.mul(adjoint, engine.exactly(0.5)), root)),
+        (value, lambda adjoint: engine.over(engine.mul(adjoint, engine.exactly(0.5)), root)),
         forms=forms,
     )
 

@@ -67,19 +67,16 @@ class Balls:
         self.partial = partial
 
     def _apply(self, function: Callable[..., Any], *arrays: Array) -> Array:
+        chosen = function
         if self.partial:
-            given = function
-
-            def function(*balls: Any) -> Any:
-                return None if any(ball is None for ball in balls) else given(*balls)
-
-        return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), object)
+            chosen = _absent_one(function) if len(arrays) == 1 else _absent_two(function)
+        return np.asarray(np.frompyfunc(chosen, len(arrays), 1)(*arrays), object)
 
     def exactly(self, values: ArrayLike | Partial) -> Array:
         """Float64 values without error."""
         if isinstance(values, Partial):
-            whole = self.exactly(values.array)
-            whole[~values.rows] = None
+            whole = np.full(values.shape, None, object)
+            whole[values.rows] = self.exactly(values.array[values.rows])
             return whole
         if isinstance(values, np.ndarray) and values.dtype == object:
             return values  # balls already
@@ -114,6 +111,15 @@ class Balls:
     def div(self, left: Array, right: Array) -> Array:
         """Quotient, broadcast."""
         return self._apply(_quotient, left, right)
+
+    def over(self, adjoint: Array, divisor: Array) -> Array:
+        """A quotient that is exactly 0 where the first operand is, whatever the second."""
+        return np.asarray(np.frompyfunc(_over, 2, 1)(adjoint, divisor), object)
+
+    def is_exact(self, value: Array) -> bool:
+        """Whether no number has an error: of balls it makes no difference."""
+        del value
+        return False
 
     def square(self, value: Array) -> Array:
         """The square, which is never negative."""
@@ -213,6 +219,10 @@ class Balls:
         add = np.frompyfunc(_absent_add, 2, 1) if self.partial else np.add
         return np.asarray(add.accumulate(value, axis=axis), object)
 
+    def is_lost(self, value: Array) -> bool:
+        """Whether there is a NaN."""
+        return any(one is not None and one.is_nan() for one in value.ravel())
+
     def contract(self, left: Array, right: Array, spec: str) -> Array:
         """Sum of products over the indices that the result lacks, as `numpy.einsum` has it."""
         sources, result = spec.split("->")
@@ -274,6 +284,14 @@ _ABSENT = 2
 _NOTHING = np.array(None, object)
 
 
+def _absent_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda ball: None if ball is None else function(ball)
+
+
+def _absent_two(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda left, right: None if left is None or right is None else function(left, right)
+
+
 def _ball(value: float) -> arb:
     return _ZERO if value == 0 else _ONE if value == 1 else arb(value)
 
@@ -282,6 +300,12 @@ def _times(adjoint: Any, factor: Any) -> Any:
     if adjoint is not None and adjoint.is_zero():
         return adjoint
     return None if adjoint is None or factor is None else adjoint * factor
+
+
+def _over(adjoint: Any, divisor: Any) -> Any:
+    if adjoint is not None and adjoint.is_zero():
+        return adjoint
+    return None if adjoint is None or divisor is None else _quotient(adjoint, divisor)
 
 
 def _quotient(left: arb, right: arb) -> arb:

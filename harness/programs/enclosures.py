@@ -155,6 +155,19 @@ class Enclosures:
             radius = np.where(_infinite_exactly(right) & np.isfinite(left.middle), 0.0, radius)
         return Enclosed(middle, radius)
 
+    def over(self, adjoint: Enclosed, divisor: Enclosed) -> Enclosed:
+        """A quotient that is exactly 0 where the first operand is, whatever the second."""
+        quotient = self.div(adjoint, divisor)
+        nothing = self.vanishes(adjoint)
+        if nothing.any():
+            zero = Enclosed(np.zeros(()))
+            return self.where(np.broadcast_to(nothing, quotient.shape), zero, quotient)
+        return quotient
+
+    def is_exact(self, value: Enclosed) -> bool:
+        """Whether no number has an error."""
+        return value.radius is None
+
     # --- functions ---
 
     def exp(self, value: Enclosed) -> Enclosed:
@@ -318,6 +331,26 @@ class Enclosures:
         slack = np.abs(value.middle) * (terms * _U) + _radius(value)
         return Enclosed(np.cumsum(value.middle, axis), np.cumsum(slack, axis))
 
+    def other_sums(self, value: Enclosed, axis: int) -> Enclosed:
+        """For every element along an axis the sum of the other ones, each of one sign or not.
+
+        By sums from the left and from the right, each of which errs by at most n u times the sum
+        of its terms' magnitudes (Higham 2002, section 4.2).
+        """
+        terms = value.shape[axis]
+        middle = np.moveaxis(value.middle, axis, -1)
+        slack = np.abs(middle) * ((terms + 1) * _U)
+        if value.radius is not None:
+            slack += np.moveaxis(_wide(value), axis, -1)
+        sums = [np.moveaxis(_all_but_one(part), -1, axis) for part in (middle, slack)]
+        return Enclosed(sums[0], sums[1])
+
+    def is_lost(self, value: Enclosed) -> bool:
+        """Whether there may be a NaN."""
+        return bool(np.isnan(value.middle).any()) or (
+            value.radius is not None and not np.isfinite(value.radius.max(initial=0.0))
+        )
+
     def contract(self, left: Enclosed, right: Enclosed, spec: str) -> Enclosed:
         """Sum of products over the indices that the result lacks, as `numpy.einsum` has it.
 
@@ -419,6 +452,14 @@ def _lost(left: Reals, right: Reals, total: Reals) -> Reals | None:
     if not lost.any():
         return None
     return np.where(np.isinf(left) | np.isinf(right), np.where(np.isnan(total), np.nan, 0.0), lost)
+
+
+def _all_but_one(terms: Reals) -> Reals:
+    """Over the last axis, by running sums from either side."""
+    found = np.zeros(terms.shape)
+    np.cumsum(terms[..., :-1], axis=-1, out=found[..., 1:])
+    found[..., :-1] += np.cumsum(terms[..., :0:-1], axis=-1)[..., ::-1]
+    return found
 
 
 def _roundings(values: Reals, axes: tuple[int, ...], terms: int) -> int:

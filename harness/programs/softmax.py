@@ -148,6 +148,7 @@ def softmax(value: Variable, axis: int = -1) -> Variable:
             "log": lambda: log_softmax(value, axis),
             "complement": lambda: _complement(value, axis),
         },
+        origin=("softmax", axis % max(1, len(value.shape))),
     )
 
 

@@ -18,6 +18,10 @@ def total(value: Variable, axes: tuple[int, ...]) -> Variable:
     if not axes:
         return value
     engine = value.tape.engine
+    if value.origin and value.origin[0] == "softmax" and value.origin[1] in axes:
+        ones = _sum_of_shares(value, axes)
+        if ones is not None:
+            return ones
     if value.tape.rewrites and any(value.has(name) for name in ("log", "complement", "exp")):
         alone = _the_only_one(value, axes)
         if alone is not None:
@@ -32,6 +36,15 @@ def total(value: Variable, axes: tuple[int, ...]) -> Variable:
         forms=forms,
         origin=("sum", value, axes),
     )
+
+
+def _sum_of_shares(value: Variable, axes: tuple[int, ...]) -> Variable | None:
+    """A softmax sums to 1 along its axis, so to a count over more axes; None if one is NaN."""
+    if value.tape.engine.is_lost(value.value):
+        return None
+    count = math.prod(value.shape[axis] for axis in axes if axis != value.origin[1])
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(value.shape))
+    return value.tape.constant(np.full(shape, float(count)))
 
 
 def _log_of_sum(value: Variable, axis: int) -> Variable | None:
@@ -63,6 +76,8 @@ def others(value: Variable, axis: int) -> Variable:
 
 def other_sums(engine: Any, value: Any, axis: int) -> Any:
     """Sums of all but one, from the left and from the right: nothing is subtracted."""
+    if not engine.decides:
+        return engine.other_sums(value, axis)
     return engine.add(
         running(engine, value, axis, exclusive=True, reverse=False),
         running(engine, value, axis, exclusive=True, reverse=True),

@@ -151,18 +151,23 @@ class Tape:
     def gradients(self, result: Variable, wanted: Sequence[Variable]) -> list[Any]:
         """The derivative of the sum of a result by each of some inputs."""
         engine = self.engine
-        adjoints: dict[int, Any] = {id(result): engine.exactly(np.ones(result.shape))}
+        adjoints = _Adjoints(engine)
+        adjoints.add(result, engine.exactly(np.ones(result.shape)))
         for made, parents, operation in reversed(self._records):
-            adjoint = adjoints.pop(id(made), None)
+            adjoint = adjoints.pop(made)
             if adjoint is None:
                 continue
             for parent, back in parents:
                 part = reduced(engine, back(adjoint), parent.shape)
                 if self.watches and self.lost is None and _has_nan(engine, part):
                     self.lost = operation
-                known = adjoints.get(id(parent))
-                adjoints[id(parent)] = part if known is None else engine.add(known, part)
-        return [adjoints.get(id(one), engine.exactly(np.zeros(one.shape))) for one in wanted]
+                adjoints.add(parent, part)
+        unique = {id(one): one for one in wanted}
+        found = {key: adjoints.pop(one) for key, one in unique.items()}
+        return [
+            engine.exactly(np.zeros(one.shape)) if found[id(one)] is None else found[id(one)]
+            for one in wanted
+        ]
 
     def order(self, left: Variable, right: Variable) -> tuple[NDArray[np.int8], Flags | None]:
         """Minus one, 0 or 1 as the first is below, equal or above; and where that is unsure."""
@@ -178,6 +183,33 @@ class Tape:
                     self.tied = True
                     found = np.where(ties, np.int8(self.tie), found)
         return found, unsure
+
+
+class _Adjoints:
+    """What has come back to each variable so far.
+
+    Exact parts are summed by themselves: where they cancel, as 1 and minus a label of 1 do in a
+    sigmoid's cross-entropy, the rest keeps its relative accuracy.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._exact: dict[int, Any] = {}
+        self._rest: dict[int, Any] = {}
+
+    def add(self, variable: Variable, part: Any) -> None:
+        """One more part."""
+        parts = self._exact if self._engine.is_exact(part) else self._rest
+        known = parts.get(id(variable))
+        parts[id(variable)] = part if known is None else self._engine.add(known, part)
+
+    def pop(self, variable: Variable) -> Any:
+        """The sum, or None where nothing came back."""
+        exact = self._exact.pop(id(variable), None)
+        rest = self._rest.pop(id(variable), None)
+        if exact is None or rest is None:
+            return rest if exact is None else exact
+        return self._engine.add(exact, rest)
 
 
 def reduced(engine: Any, adjoint: Any, shape: tuple[int, ...]) -> Any:

@@ -3,9 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from flint import ctx
 
+from lossfuzz.harness.programs.balls import Balls
+from lossfuzz.harness.programs.dependence import dependent_rows
 from lossfuzz.harness.programs.evaluation import exact_values
+from lossfuzz.harness.programs.interpreter import carried_out, prepared
 from lossfuzz.harness.programs.program import ProgramError
+from lossfuzz.harness.programs.tape import Tape
 from lossfuzz.harness.programs.tracing import traced
 
 RNG = np.random.default_rng(2)
@@ -137,3 +142,70 @@ def test_a_variable_is_a_constant_and_a_wrong_shape_one_line(tf):
     assert found.gradients[0].tolist() == [[3.0, 3.0]]
     with pytest.raises(ProgramError, match=r"of shape \[\?, 2\], got \[3\]"):
         exact_values(program, [np.ones(3)], wrt=[0])
+
+
+def test_coupled_rows_are_known_with_the_operation(tf):
+    def mean(x, y):
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, x))
+
+    specs = [((6, 5), "float64")] * 2
+    apart = dependent_rows(traced(mean, specs), [LOGITS, ONE_HOT], wrt=[0])
+    assert apart.values.all()
+    assert not apart.coupled
+    contrastive = traced(lambda x, y: nt_xent(tf, x, y), specs)
+    coupled = dependent_rows(contrastive, [LOGITS, ONE_HOT], wrt=[0])
+    assert coupled.gradients.all()
+    assert coupled.operation.kind == "MatMul"
+
+
+def test_a_kink_has_both_sides_and_a_loss_names_its_operation(tf):
+    program = traced(lambda x: tf.nn.relu(x) + tf.math.log(x + 2), [((None,), "float64")])
+    found = exact_values(program, [np.array([0.0, 1.0, -3.0])], wrt=[0])
+    assert found.judged.tolist() == [True, True, False]
+    assert (found.lower[0][0], found.upper[0][0]) == (0.5, 1.5)
+    assert "Log" in found.reason
+    assert "test_own_losses.py" in found.reason
+
+
+SPELLINGS = {
+    "log of softmax": lambda tf, x, y: -tf.reduce_sum(y * tf.math.log(tf.nn.softmax(x)), -1),
+    "log of 1 - softmax": lambda tf, x, y: (
+        -tf.reduce_sum((1 - y) * tf.math.log(1 - tf.nn.softmax(x)), -1)
+    ),
+    "log of 1 - sigmoid": lambda tf, x, y: tf.math.log((1 - tf.sigmoid(x)) * 0.5),
+    "log of a sum of exponentials": lambda tf, x, y: tf.math.log(tf.reduce_sum(tf.exp(x), -1)),
+    "focal of 1 - exp(-loss)": lambda tf, x, y: (
+        (1 - tf.exp(-tf.nn.softmax_cross_entropy_with_logits(y, x))) ** 2
+        * tf.nn.softmax_cross_entropy_with_logits(y, x)
+    ),
+    "clip and log": lambda tf, x, y: (
+        -tf.reduce_sum(y * tf.math.log(tf.clip_by_value(tf.nn.softmax(x), 1e-7, 1 - 1e-7)), -1)
+    ),
+    "by exponentials": lambda tf, x, y: (
+        -tf.reduce_sum(
+            y * tf.math.log(tf.exp(x) / tf.reduce_sum(tf.exp(x), -1, keepdims=True)), -1
+        )
+    ),
+    "log1p of exp": lambda tf, x, y: tf.math.log1p(tf.exp(x)) * (1 + y),
+}
+
+
+@pytest.mark.parametrize("spelling", sorted(SPELLINGS))
+def test_extreme_rows_stay_closed_and_rewrites_change_nothing(tf, spelling):
+    program = traced(lambda x, y: SPELLINGS[spelling](tf, x, y), [((None, 5), "float64")] * 2)
+    rng = np.random.default_rng(1)
+    mild = rng.normal(size=(30, 5)) * 30
+    labels = np.eye(5)[rng.integers(0, 5, 30)]
+    found = exact_values(program, [mild, labels], wrt=[0])
+    assert found.open_rows <= 1
+    with ctx.workprec(1500):
+        tape = Tape(Balls(), rewrites=False)
+        given = prepared(tape, program, program.accepted([mild, labels]), [0])
+        (result,) = carried_out(program, tape, given)
+        (slope,) = tape.gradients(result, [given[0]])
+        exact = [tape.engine.middles(one) for one in (result.value, slope)]
+    assert (np.abs(found.value - exact[0]) <= found.bound + 1e-300).all()
+    assert (np.abs(found.gradients[0] - exact[1]) <= found.bounds[0] + 1e-300).all()
+    extreme = exact_values(program, [mild * 1e4, labels], wrt=[0])
+    assert extreme.judged.all()
+    assert extreme.gradients_judged[0].all()
