@@ -75,7 +75,9 @@ def negate(value: Variable) -> Variable:
         forms["increment"] = lambda: value.form("complement")
     if value.has("negated_exp"):
         forms["exp"] = lambda: value.form("negated_exp")
-    return value.tape.record(engine.neg(value.value), (value, engine.neg), forms=forms)
+    return value.tape.record(
+        engine.neg(value.value), (value, engine.neg), forms=forms, blank=value.blank
+    )
 
 
 def add(left: Variable, right: Variable) -> Variable:
@@ -105,7 +107,6 @@ def _plain_add(left: Variable, right: Variable) -> Variable:
 
 def _formed_sum(left: Variable, right: Variable, name: str) -> Variable | None:
     """A form of a sum: that of one where the other is an exact 0, else the plain one."""
-    engine = left.tape.engine
     if name == "log":
         for one, other in ((left, right), (right, left)):
             ones = _equals(one, 1.0)
@@ -114,15 +115,15 @@ def _formed_sum(left: Variable, right: Variable, name: str) -> Variable | None:
                 from lossfuzz.harness.programs.softmax import softplus
 
                 return broadcast(softplus(exponent), np.broadcast_shapes(left.shape, right.shape))
-    no_left, no_right = engine.vanishes(left.value), engine.vanishes(right.value)
-    if not (no_left.any() or no_right.any()):
+    no_left, no_right = left.blank(), right.blank()
+    if no_left is None and no_right is None:
         return None
     plain = _plain_add(_bare(left), _bare(right))
     found = log(plain) if name == "log" else _one_less(plain)
     first, second = left.form(name), right.form(name)
-    if first is not None and no_right.any():
+    if first is not None and no_right is not None:
         found = picked(no_right, first, found)
-    if second is not None and no_left.any():
+    if second is not None and no_left is not None:
         found = picked(no_left, second, found)
     return found
 
@@ -204,7 +205,18 @@ def multiply(left: Variable, right: Variable) -> Variable:
         (left, lambda adjoint: engine.times(adjoint, right.value)),
         (right, lambda adjoint: engine.times(adjoint, left.value)),
         forms=forms,
+        blank=lambda: _either_blank(left, right),
     )
+
+
+def _either_blank(left: Variable, right: Variable) -> Flags | None:
+    first, second = left.blank(), right.blank()
+    if first is None and second is None:
+        return None
+    found = np.zeros(np.broadcast_shapes(left.shape, right.shape), np.bool_)
+    for mask in (first, second):
+        found = found if mask is None else found | mask
+    return found
 
 
 def _formed_product(left: Variable, right: Variable, name: str) -> Variable | None:

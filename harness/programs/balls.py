@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 
 from lossfuzz.harness.exact.series import UndecidedError
 from lossfuzz.harness.programs.special import SPECIAL
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _ZERO, _ONE = arb(0), arb(1)
 _INFINITY, _LEAST = arb("inf"), arb("-inf")
 _NAN = arb("nan")
+
+_TELLING = 1024
+"""Bits at which what still is NaN is taken to be none: nothing can be compared with it."""
 
 _EQUAL_BITS = 900
 """Numbers that agree to so many bits are taken to be equal, as at a tie: both sides are tried."""
@@ -257,9 +260,10 @@ class Balls:
         return np.where(absent, 0, found).astype(np.int8), absent
 
     def blurred(self, part: Array, whole: Array, unsure: Flags) -> Array:
-        """Absent where the condition is."""
+        """Absent where the condition is, or else NaN."""
         del whole
-        return np.asarray(np.where(unsure, _NOTHING, part), object)
+        missing = _NOTHING if self.partial else np.array(_NAN, object)
+        return np.asarray(np.where(unsure, missing, part), object)
 
     def hulled(self, part: Array, other: Array, unsure: Flags) -> Array:
         """Absent where the condition is."""
@@ -345,6 +349,8 @@ def _order(left: Any, right: Any) -> int:
         return 1
     if left == right:
         return 0
+    if (left.is_nan() or right.is_nan()) and ctx.prec >= _TELLING:
+        return _ABSENT
     difference = left - right
     size = abs(left) + abs(right)
     near = size.abs_lower() * arb(2) ** -_EQUAL_BITS

@@ -63,7 +63,15 @@ def chosen(truth: Truth, left: Variable, right: Variable) -> Variable:
         (left, back_to(holds)),
         (right, back_to(~holds)),
         forms={name: form(name) for name in names},
+        blank=lambda: _chosen_blank(truth, left, right, shape),
     )
+
+
+def _chosen_blank(truth: Truth, left: Variable, right: Variable, shape: tuple[int, ...]) -> Flags:
+    nowhere = np.zeros((), np.bool_)
+    masks = [nowhere if (mask := one.blank()) is None else mask for one in (left, right)]
+    found = np.broadcast_to(np.where(truth.holds, masks[0], masks[1]), shape)
+    return found if truth.unsure is None else found & ~truth.unsure
 
 
 def picked(holds: Flags, left: Variable, right: Variable) -> Variable:

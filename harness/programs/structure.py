@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Flags = NDArray[np.bool_]
     Index = NDArray[np.intp]
 
 _FORMS = ("log", "complement", "exp", "negated", "negated_exp", "increment")
@@ -66,7 +67,16 @@ def moved(value: Variable, index: Index) -> Variable:
         engine.take(value.value, index),
         (value, back),
         forms={name: form(name) for name in _FORMS if value.has(name)},
+        blank=lambda: _moved_blank(value, index),
     )
+
+
+def _moved_blank(value: Variable, index: Index) -> Flags | None:
+    known = value.blank()
+    gaps = index < 0
+    if known is None:
+        return gaps
+    return np.asarray(gaps | known.ravel()[index])
 
 
 def rearranged(value: Variable, function: Callable[[Index], Any]) -> Variable:
@@ -75,12 +85,16 @@ def rearranged(value: Variable, function: Callable[[Index], Any]) -> Variable:
 
 
 def _simple(
-    value: Variable, forward: Callable[[Any], Any], back: Callable[[Any], Any], **origin: Any
+    value: Variable,
+    forward: Callable[[Any], Any],
+    back: Callable[[Any], Any],
+    masks: Callable[[Any], Any],
+    **origin: Any,
 ) -> Variable:
     def form(name: str) -> Any:
         def make() -> Variable | None:
             one = value.form(name)
-            return None if one is None else _simple(one, forward, back)
+            return None if one is None else _simple(one, forward, back, masks)
 
         return make
 
@@ -89,6 +103,7 @@ def _simple(
         (value, back),
         forms={name: form(name) for name in _FORMS if value.has(name)},
         origin=origin.get("origin", ()),
+        blank=lambda: None if (known := value.blank()) is None else masks(known),
     )
 
 
@@ -102,6 +117,7 @@ def reshaped(value: Variable, shape: Sequence[int]) -> Variable:
         value,
         lambda numbers: engine.reshape(numbers, target),
         lambda adjoint: engine.reshape(adjoint, before),
+        lambda mask: mask.reshape(target),
         origin=("reshape", value),
     )
 
@@ -115,6 +131,7 @@ def broadcast(value: Variable, shape: tuple[int, ...]) -> Variable:
         value,
         lambda numbers: engine.broadcast(numbers, shape),
         lambda adjoint: adjoint,
+        lambda mask: np.broadcast_to(mask, shape),
         origin=("broadcast", value),
     )
 
@@ -128,6 +145,7 @@ def transposed(value: Variable, order: Sequence[int]) -> Variable:
         value,
         lambda numbers: engine.transpose(numbers, axes),
         lambda adjoint: engine.transpose(adjoint, inverse),
+        lambda mask: mask.transpose(axes),
     )
 
 
@@ -159,7 +177,16 @@ def joined(values: Sequence[Variable]) -> Variable:
         engine.join([one.value for one in values]),
         *((one, back_to(place)) for place, one in enumerate(values)),
         forms={name: form(name) for name in forms},
+        blank=lambda: _joined_blank(values),
     )
+
+
+def _joined_blank(values: Sequence[Variable]) -> Flags:
+    masks = [(one, one.blank()) for one in values]
+    return np.concatenate(
+        [np.zeros(math.prod(one.shape), np.bool_) if mask is None else mask.ravel()
+         for one, mask in masks]
+    )  # fmt: skip
 
 
 def assembled(values: Sequence[Variable], function: Callable[[list[Index]], Any]) -> Variable:

@@ -56,9 +56,10 @@ def _log_of_sum(value: Variable, axis: int) -> Variable | None:
 
 def _the_only_one(value: Variable, axes: tuple[int, ...]) -> Variable | None:
     """A sum of exact zeros and at most one other number is that number, with all its forms."""
-    nothing = value.tape.engine.vanishes(value.value)
-    if math.prod(value.shape[axis] for axis in axes) > 1 and not nothing.any():
+    known = value.blank()
+    if known is None and math.prod(value.shape[axis] for axis in axes) > 1:
         return None
+    nothing = np.zeros(value.shape, np.bool_) if known is None else known
     if ((~nothing).sum(axis=axes) > 1).any():
         return None
     places = np.where(nothing, -1, structure.positions(value.shape))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Flags = NDArray[np.bool_]
     Back = Callable[[Any], Any]
+    Blank = Callable[[], Flags | None]
     Form = Callable[[], "Variable | None"]
 
 
@@ -38,7 +39,7 @@ class Variable:
             ``("sum", variable, axes)``.
     """
 
-    __slots__ = ("_forms", "depends", "origin", "tape", "value")
+    __slots__ = ("_blank", "_forms", "depends", "origin", "tape", "value")
 
     def __init__(
         self,
@@ -48,7 +49,9 @@ class Variable:
         depends: bool = False,
         forms: dict[str, Form] | None = None,
         origin: tuple[Any, ...] = (),
+        blank: Blank | None = None,
     ) -> None:
+        self._blank = blank
         self.tape, self.value, self.depends, self.origin = tape, value, depends, origin
         self._forms: dict[str, Any] = forms or {}
 
@@ -60,6 +63,17 @@ class Variable:
     def has(self, name: str) -> bool:
         """Whether a form may be asked for."""
         return name in self._forms
+
+    def blank(self) -> Flags | None:
+        """Where it is 0 whatever the inputs are, as a mask's zeros are; None if nowhere.
+
+        A number that only happens to be 0 is not: it has a derivative.
+        """
+        if not self.depends:
+            found = self.tape.engine.vanishes(self.value)
+        else:
+            found = None if self._blank is None else self._blank()
+        return found if found is not None and found.any() else None
 
     def form(self, name: str) -> Variable | None:
         """Another variable that is a function of this one; None where it has none.
@@ -134,6 +148,7 @@ class Tape:
         *parents: tuple[Variable, Back],
         forms: dict[str, Form] | None = None,
         origin: tuple[Any, ...] = (),
+        blank: Blank | None = None,
     ) -> Variable:
         """A result, and how its adjoint goes back to each operand."""
         live = [(parent, back) for parent, back in parents if parent.depends]
@@ -143,6 +158,7 @@ class Tape:
             depends=bool(live),
             forms=forms if self.rewrites else None,
             origin=origin if self.rewrites else (),
+            blank=blank,
         )
         if live:
             self._records.append((made, live, self.current))

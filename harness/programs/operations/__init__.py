@@ -12,6 +12,7 @@ from lossfuzz.harness.programs.operations import (
     selecting,
     sequences,
     shapes,
+    slopes,
     softmaxes,
 )
 from lossfuzz.harness.programs.operations.entry import Call, Entry, add_entry, is_known, table
@@ -32,6 +33,7 @@ __all__ = [
     "selecting",
     "sequences",
     "shapes",
+    "slopes",
     "softmaxes",
     "table",
 ]

@@ -34,6 +34,11 @@ UNARY = {
     "Ndtri": (UNIT + 1) / 2,
     **dict.fromkeys(["IsFinite", "IsInf", "IsNan"], REALS),
 }
+SLOPES = {
+    **dict.fromkeys(["SigmoidGrad", "TanhGrad", "RsqrtGrad", "SqrtGrad"], ("y", "dy")),
+    **dict.fromkeys(["ReciprocalGrad", "InvGrad"], ("y", "dy")),
+    **dict.fromkeys(["SoftplusGrad", "ReluGrad", "LeakyReluGrad"], ("gradients", "features")),
+}
 BINARY = [
     *("Add", "AddV2", "Sub", "Mul", "Maximum", "Minimum", "RealDiv", "Div", "SquaredDifference"),
     *("Atan2", "FloorDiv", "FloorMod", "MulNoNan", "DivNoNan", "Xdivy"),
@@ -102,6 +107,8 @@ def cases(tf):
         (lambda x: tf.compat.v1.nn.ctc_loss(sparse, x, [6, 4], time_major=False),
          [RNG.normal(size=(2, 6, 5)) * 4]),
     ]  # fmt: skip
+    for kind, names in SLOPES.items():
+        found[kind] = [(_named(getattr(raw, kind), names), [MATRIX, CUBE.reshape(4, 6)])]
     _structure(tf, found)
     _segments(tf, found)
     return found
@@ -216,6 +223,10 @@ def _one(raw):
 
 def _two(raw):
     return lambda x, y: raw(x=x, y=y)
+
+
+def _named(raw, names):
+    return lambda x, y: raw(**{names[0]: x, names[1]: y})
 
 
 def _axes(raw, axes, *, kept):

@@ -209,3 +209,25 @@ def test_extreme_rows_stay_closed_and_rewrites_change_nothing(tf, spelling):
     extreme = exact_values(program, [mild * 1e4, labels], wrt=[0])
     assert extreme.judged.all()
     assert extreme.gradients_judged[0].all()
+
+
+def test_a_number_that_only_happens_to_be_zero_has_a_derivative(tf):
+    def right(p, y):
+        share = y * p + (1 - y) * (1 - p)
+        return (1 - share) ** 2.0
+
+    program = traced(right, [((None,), "float64")] * 2)
+    found = exact_values(program, [np.zeros(2), np.array([1.0, 0.0])], wrt=[0])
+    assert found.gradients[0].tolist() == [-2.0, 0.0]
+
+
+def penalty(tf, x, y):
+    with tf.GradientTape() as inner:
+        inner.watch(x)
+        score = tf.reduce_sum(tf.tanh(x) * y + tf.sigmoid(x) ** 2, -1)
+    slope = inner.gradient(score, x)
+    return (tf.sqrt(tf.reduce_sum(slope**2, -1)) - 1) ** 2
+
+
+def test_a_loss_that_holds_a_gradient_agrees(tf):
+    agrees(tf, penalty, [LOGITS, ONE_HOT])
