@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lossfuzz.harness.programs.derivatives import slope_error
+from lossfuzz.harness.programs.evaluation import exact_values
 from lossfuzz.harness.programs.operations import add_entry, table
 from lossfuzz.harness.programs.operations.entry import Entry
 from lossfuzz.harness.programs.program import Input, Operation, Program, TensorType
@@ -38,6 +39,20 @@ def points(kind):
 @pytest.mark.parametrize("kind", SMOOTH + POSITIVE + UNIT)
 def test_a_derivative_is_that_of_the_value(kind):
     assert slope_error(program_of(kind), [points(kind)], wrt=0) == 0
+
+
+@pytest.mark.parametrize("kind", SMOOTH + POSITIVE + UNIT)
+def test_float64_closes_ten_thousand_points_that_the_differences_confirm(kind):
+    rng = np.random.default_rng(1)
+    spread = rng.normal(size=10_000) * 10.0 ** rng.uniform(-12, 2.5, 10_000)
+    numbers = rng.uniform(-1, 1, 10_000) if kind in UNIT else spread
+    numbers = np.abs(numbers) if kind in POSITIVE else numbers
+    program = program_of(kind)
+    found = exact_values(program, [numbers], wrt=[0])
+    assert found.judged.all()
+    assert found.gradients_judged[0].all()
+    assert found.open_rows < 100
+    assert slope_error(program, [numbers], wrt=0) == 0
 
 
 def test_a_planted_wrong_derivative_is_caught():
